@@ -1,0 +1,258 @@
+"""How is uv asked? Argument lists, the project that pins a choice, and what uv's answers mean.
+
+uv is the engine and never the judge: it gets exact versions, one explicit index for torch and its companions, and an
+environment of variables that nothing else can redirect. Measured with uv 0.13.8 (2026-11-20): an `explicit` index in
+the compiled pyproject wins over find-links and over every index of the environment; a pylock that is already at the
+output path serves as preferences, so that what is installed stays where it may.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .catalog import Source, SourceKind
+from .errors import InstallFailed, ProvisionError
+from .host import Completed, Host
+from .settings import redact
+
+RESOLVE_SECONDS = 600.0
+"""A resolution downloads at most metadata, except for local or nightly wheels, which are hashed whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """One package at one version, with the sha256 of the files that may be it."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...] = ()
+    size: int | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """A resolution: the pins, and the pylock text that carries them."""
+
+    packages: tuple[Pin, ...]
+    text: str
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Normalized name → version."""
+        return {pin.name: pin.version for pin in self.packages}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be pinned: `family` comes from `source` alone, `others` from the user's indexes."""
+
+    family: Mapping[str, str]
+    others: tuple[str, ...]
+    source: Source
+    index_url: str
+
+
+def find_uv(host: Host) -> str:
+    """The uv that came with this tool, else the one on PATH. Raises InstallFailed."""
+    import uv
+
+    try:
+        return uv.find_uv_bin()
+    except FileNotFoundError:
+        found = host.which("uv")
+    if found is None:
+        raise InstallFailed(
+            "uv was not found beside this tool nor on PATH",
+            code="uv-missing",
+            hint="install torch-provision again; it brings uv with it",
+        )
+    return found
+
+
+def project_text(wanted: Wanted) -> str:
+    """The pyproject.toml that asks for exactly this build from exactly this index."""
+    import tomli_w
+
+    project: dict[str, Any] = {
+        "project": {
+            "name": "provision-target",
+            "version": "0",
+            "requires-python": ">=3.8",
+            "dependencies": [*(f"{name}{spec}" for name, spec in wanted.family.items()), *wanted.others],
+        },
+        "tool": {
+            "uv": {
+                "package": False,
+                "index": [_index(wanted)],
+                "sources": {name: {"index": "chosen"} for name in wanted.family},
+            }
+        },
+    }
+    return tomli_w.dumps(project)
+
+
+def _index(wanted: Wanted) -> dict[str, Any]:
+    index: dict[str, Any] = {"name": "chosen", "url": wanted.index_url, "explicit": True}
+    if wanted.source.kind is SourceKind.FIND_LINKS:
+        index["format"] = "flat"
+    return index
+
+
+def preferences_text(installed: Mapping[str, str]) -> str:
+    """A pylock with nothing but versions: uv keeps to them wherever the new requirements allow."""
+    import tomli_w
+
+    packages = [{"name": name, "version": version} for name, version in sorted(installed.items())]
+    return tomli_w.dumps({"lock-version": "1.0", "created-by": "torch-provision", "packages": packages})
+
+
+def compile_command(uv: str, folder: Path, *, python: str) -> list[str]:
+    """Pin what `folder/pyproject.toml` asks for, for one interpreter, into `folder/pylock.toml`."""
+    return [
+        uv,
+        "pip",
+        "compile",
+        str(folder / "pyproject.toml"),
+        "--no-config",
+        "--no-header",
+        "--quiet",
+        "--python",
+        python,
+        "--format",
+        "pylock.toml",
+        "--output-file",
+        str(folder / "pylock.toml"),
+    ]
+
+
+def install_command(uv: str, *, python: Path, lock: Path, reinstall: Sequence[str] = ()) -> list[str]:
+    """Put the packages of a pylock into the environment of `python`; hashes are checked on the way."""
+    again = [part for name in reinstall for part in ("--reinstall-package", name)]
+    return [uv, "pip", "install", "--no-config", "--python", str(python), "--requirements", str(lock), *again]
+
+
+def uninstall_command(uv: str, *, python: Path, names: Sequence[str]) -> list[str]:
+    """Take packages out of the environment of `python`."""
+    return [uv, "pip", "uninstall", "--no-config", "--python", str(python), *names]
+
+
+def venv_command(uv: str, *, path: Path, python: str) -> list[str]:
+    """Make a new environment."""
+    return [uv, "venv", "--no-config", "--quiet", "--python", python, str(path)]
+
+
+def default_index(host: Host, uv: str, env: Mapping[str, str]) -> str | None:
+    """The address of the default package index, as the installer itself tells it (no request is made), or None."""
+    answer = host.run(
+        [uv, "pip", "compile", "-", "--no-config", "--quiet", "--emit-index-url"], timeout=20, env=env, input=""
+    )
+    return parse_default_index(answer.stdout)
+
+
+def parse_default_index(text: str) -> str | None:
+    """`--index-url ADDRESS` of a compiled requirements header."""
+    match = re.search(r"^--index-url (\S+)$", text, re.M)
+    return match[1] if match else None
+
+
+def compile_pins(
+    host: Host,
+    uv: str,
+    wanted: Wanted,
+    *,
+    folder: Path,
+    python: str,
+    env: Mapping[str, str],
+    installed: Mapping[str, str],
+) -> Pins:
+    """Ask uv for the whole set of pins with hashes. Raises InstallFailed with the class of what went wrong."""
+    (folder / "pyproject.toml").write_text(project_text(wanted), encoding="utf-8")
+    output = folder / "pylock.toml"
+    output.write_text(preferences_text(installed), encoding="utf-8")
+    answer = host.run(
+        compile_command(uv, folder, python=python), timeout=RESOLVE_SECONDS, env=dict(env), cwd=str(folder)
+    )
+    if answer.returncode != 0:
+        raise failure(answer, f"pinning {', '.join(name + spec for name, spec in wanted.family.items())}")
+    return parse_pins(output.read_text(encoding="utf-8"))
+
+
+def parse_pins(text: str) -> Pins:
+    """The pins of a pylock (PEP 751) text as uv writes it."""
+    packages = []
+    for package in tomllib.loads(text).get("packages", []):
+        files = package.get("wheels", []) or [
+            entry for entry in [package.get("sdist"), package.get("archive")] if entry
+        ]
+        packages.append(
+            Pin(
+                name=package["name"],
+                version=str(package.get("version", "")),
+                hashes=tuple(
+                    sorted({entry["hashes"]["sha256"] for entry in files if "sha256" in entry.get("hashes", {})})
+                ),
+                size=files[0].get("size") if files else None,
+                url=redact(files[0].get("url") or files[0].get("path") or "") or None if files else None,
+            )
+        )
+    return Pins(packages=tuple(packages), text=text)
+
+
+_NETWORK = (
+    r"dns error|failed to (lookup|fetch)|connection (refused|reset)|timed? ?out|error sending request"
+    r"|error decoding response|network connectivity is disabled|\b50[0-9]\b|\b429\b|\b403\b"
+)
+
+_CAUSES = (
+    (
+        "integrity",
+        r"hash mismatch|bad crc|invalid (zip|wheel|local file header)|failed to extract|unexpected end of file",
+    ),
+    ("no-space", r"no space left|disk quota|os error 28\b|os error 122\b|os error 112\b"),
+    ("certificate", r"invalid peer certificate|unknownissuer|certificate verify failed"),
+    ("credentials", r"\b401\b|\b407\b|unauthorized|proxy authentication"),
+    ("read-only", r"read-only file system|os error 30\b"),
+    ("permission", r"permission denied|os error 13\b|access (is )?denied|operation not permitted|os error 1\b"),
+    ("in-use", r"os error 32\b|os error 26\b|text file busy|being used by another process"),
+    ("network", _NETWORK),
+    (
+        "resolution",
+        r"no solution found|unsatisfiable|there is no version of|no wheels? with a matching|was not found in",
+    ),
+)
+"""What uv prints (0.13.8, lower case) → the class of cause. The first that matches stands."""
+
+_HINTS = {
+    "integrity": "run it again; if it stays, the index or a proxy hands out a file that is not the published one",
+    "no-space": "free some space (uv cache prune frees the package cache), or set TMPDIR and UV_CACHE_DIR elsewhere",
+    "certificate": "name your network's certificate: pip config set global.cert FILE, or SSL_CERT_FILE=FILE",
+    "credentials": "put the login for the index or proxy into ~/.netrc or the proxy variables",
+    "network": "check the connection and the proxy variables, or name a mirror with --index-base",
+    "resolution": "see which packages disagree above; --torch SPEC asks for another version",
+    "permission": "make the environment your own, or give another one with --env",
+    "read-only": "give another environment with --env",
+    "in-use": "close the programs that use this environment, then run it again",
+}
+
+
+def classify(text: str) -> str:
+    """The class of cause of uv's error output: `network`, `integrity`, `no-space`, … or `install-failed`."""
+    lowered = text.lower()
+    return next((code for code, pattern in _CAUSES if re.search(pattern, lowered)), "install-failed")
+
+
+def failure(answer: Completed, doing: str) -> ProvisionError:
+    """What a failed uv run means, as an error with uv's own words kept."""
+    if answer.timed_out:
+        return InstallFailed(
+            f"{doing}: uv gave no result in time and was ended", code="network", hint=_HINTS["network"]
+        )
+    words = redact(answer.stderr.strip() or answer.stdout.strip() or f"exit code {answer.returncode}")
+    code = classify(words)
+    return InstallFailed(f"{doing} failed:\n{words}", code=code, hint=_HINTS.get(code, "uv's message above says more"))
