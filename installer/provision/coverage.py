@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 _CODE = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
 
@@ -76,37 +77,56 @@ def version_tuple(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match[0].split("."))
 
 
-def cubin_runs(code: Code, capability: str, *, toolkit: str | None = None) -> bool:
-    """Whether a cubin can be loaded by a GPU of this capability. `toolkit` ("13.2") made the cubin, where known."""
+def cubin_loads(code: Code, capability: str, *, toolkit: str | None = None) -> bool | None:
+    """Whether a GPU of this capability can load a cubin; None where nobody knows.
+
+    `toolkit` ("13.2") made the cubin, where known. Not known is: a desktop cubin on Jetson without the toolkit (13.2
+    lifted the separation), and Thor's two names.
+    """
+    built_for = code.capability
+    if built_for == capability:
+        return True
     capability = _RENAMED.get(capability, capability)
-    built_for = _RENAMED.get(code.capability, code.capability)
-    major, minor = version_tuple(capability)
+    if _RENAMED.get(built_for, built_for) == capability:
+        return None
     if code.suffix == "a":
-        return built_for == capability
+        return False
     if code.suffix == "f":
         return capability in _FAMILIES.get(built_for, {built_for})
-    built_major, built_minor = version_tuple(built_for)
-    if built_major != major or built_minor > minor:
+    major, minor = version_tuple(capability)
+    if code.major != major or code.minor > minor or built_for in _TEGRA:
         return False
-    if capability in _TEGRA and built_for != capability:
-        return toolkit is not None and version_tuple(toolkit) >= (13, 2) and capability in {"7.2", "8.7"}
-    return not (built_for in _TEGRA and built_for != capability)
+    if capability in {"7.2", "8.7"}:
+        return None if toolkit is None else version_tuple(toolkit) >= (13, 2)
+    return capability not in _TEGRA
+
+
+def cubin_runs(code: Code, capability: str, *, toolkit: str | None = None) -> bool:
+    """Whether torch counts on a cubin for this GPU: what is not known is no, Thor's two names are one chip."""
+    renamed = _RENAMED.get(code.capability)
+    if renamed is not None:
+        major, minor = version_tuple(renamed)
+        code = Code(ptx=False, major=major, minor=minor, suffix=code.suffix)
+    return cubin_loads(code, _RENAMED.get(capability, capability), toolkit=toolkit) is True
+
+
+def ptx_compiles(code: Code, capability: str) -> bool:
+    """Whether PTX can become code for this GPU at all, given a driver that knows its ISA version."""
+    capability = _RENAMED.get(capability, capability)
+    if code.suffix == "a":
+        return code.capability == capability
+    if code.suffix == "f":
+        return capability in _FAMILIES.get(code.capability, {code.capability})
+    return version_tuple(capability) >= (code.major, code.minor)
 
 
 def ptx_runs(code: Code, capability: str, *, toolkit: str | None, driver_cuda: str | None) -> bool:
-    """Whether this driver can compile this PTX for the GPU.
+    """Whether torch counts on this driver to compile this PTX for the GPU.
 
     The PTX of a toolkit needs a driver of at least that CUDA: minor version compatibility does not cover it. PTX older
     than 9.0 is never enough for torch (its cuBLAS and cuDNN have no code for newer GPUs): contracts 5.3.
     """
-    capability = _RENAMED.get(capability, capability)
-    if code.suffix == "a":
-        usable = code.capability == capability
-    elif code.suffix == "f":
-        usable = capability in _FAMILIES.get(code.capability, {code.capability})
-    else:
-        usable = version_tuple(capability) >= (code.major, code.minor)
-    if not usable or (code.major, code.minor) < (9, 0):
+    if (code.major, code.minor) < (9, 0) or not ptx_compiles(code, capability):
         return False
     return toolkit is None or driver_cuda is None or version_tuple(driver_cuda) >= version_tuple(toolkit)
 
@@ -123,3 +143,73 @@ def serve(
     if ptx:
         return Served(by=str(max(ptx, key=lambda code: (code.major, code.minor))), kind="ptx")
     return None
+
+
+class Verdict(StrEnum):
+    """What a binary means for a GPU."""
+
+    COVERED = "covered"
+    """Every container has a cubin that the GPU loads."""
+    COVERED_JIT = "covered-jit"
+    """Every container has one, or PTX that the driver compiles at first use."""
+    PARTIAL = "partial"
+    """Some containers have; often on purpose (kernels for one GPU), sometimes a gap."""
+    NOT_COVERED = "not-covered"
+    """No container has: this code cannot run on this GPU."""
+    UNKNOWN = "unknown"
+    """The binary does not say, or says something that nobody here understands."""
+    NONE = "none"
+    """No GPU code at all: a CPU build, or everything is compiled at run time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A verdict with its numbers: of `containers`, how many load a cubin, only PTX, or nobody can say (`unclear`)."""
+
+    verdict: Verdict
+    cubin: int = 0
+    ptx: int = 0
+    unclear: int = 0
+    containers: int = 0
+    why: str | None = None
+
+    def __str__(self) -> str:
+        if self.verdict is Verdict.PARTIAL:
+            return f"partial {self.cubin + self.ptx} of {self.containers}"
+        return self.verdict.value
+
+
+def judge(containers: Iterable[tuple[Iterable[bool | None], Iterable[bool | None], int]]) -> Judgement:
+    """Judge containers, each given as (do its cubins load, does its PTX compile, how many such containers there are).
+
+    The driver picks an image per container, so one that has neither is a gap whatever the others hold. No container is
+    verdict none.
+    """
+    cubin = ptx = unclear = total = 0
+    for cubins, texts, count in containers:
+        cubins, texts = set(cubins), set(texts)
+        total += count
+        if True in cubins:
+            cubin += count
+        elif True in texts:
+            ptx += count
+        elif None in cubins | texts:
+            unclear += count
+    served = cubin + ptx
+    if total == 0:
+        verdict = Verdict.NONE
+    elif served == total:
+        verdict = Verdict.COVERED_JIT if ptx else Verdict.COVERED
+    elif served + unclear == total or (unclear and not served):
+        verdict = Verdict.UNKNOWN
+    else:
+        verdict = Verdict.PARTIAL if served else Verdict.NOT_COVERED
+    return Judgement(verdict=verdict, cubin=cubin, ptx=ptx, unclear=unclear, containers=total)
+
+
+_SEVERITY = (Verdict.NOT_COVERED, Verdict.PARTIAL, Verdict.UNKNOWN, Verdict.COVERED_JIT, Verdict.COVERED, Verdict.NONE)
+
+
+def weakest(verdicts: Iterable[Verdict]) -> Verdict:
+    """The one that decides about a set of libraries that are all needed; those without GPU code do not count."""
+    return min(verdicts, key=_SEVERITY.index, default=Verdict.NONE)
