@@ -13,6 +13,14 @@ class Status(StrEnum):
     SKIPPED = "skipped"
 
 
+class Depth(StrEnum):
+    """How much is proven: one matmul, the whole battery, or the battery with what takes minutes."""
+
+    QUICK = "quick"
+    DEFAULT = "default"
+    FULL = "full"
+
+
 class Severity(StrEnum):
     ERROR = "error"
     WARNING = "warning"
