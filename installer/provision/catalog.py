@@ -1,0 +1,312 @@
+"""Which builds of torch exist, what does each hold, and where can it be had?
+
+Two answers are put together here: the shipped table (`data/catalog.toml`, one row a build, each with its source) and
+what live indexes hold (`Listing` values, read by `index`). `load_catalog` gives the first, `with_listings` the two
+together; the index wins. Nothing here asks anything or decides anything.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from packaging.version import Version
+
+from .errors import BadData
+from .machine import System
+
+PYTORCH_INDEX = "https://download.pytorch.org/whl"
+PACKAGE_INDEX_LABEL = "the default package index"
+TABLE = Path(__file__).parent / "data" / "catalog.toml"
+
+
+class Channel(StrEnum):
+    STABLE = "stable"
+    NIGHTLY = "nightly"
+    TEST = "test"
+
+
+class SourceKind(StrEnum):
+    """Kinds of places, in the order of preference of contracts 5.7."""
+
+    PYTORCH_INDEX = "pytorch-index"
+    USER_INDEX = "user-index"
+    FIND_LINKS = "find-links"
+    PACKAGE_INDEX = "package-index"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One place that wheels come from. `url` carries no credentials; `label` is what a screen shows.
+
+    For the PyTorch index (or a mirror of it) `url` is the base above the backends: https://download.pytorch.org/whl.
+    """
+
+    kind: SourceKind
+    url: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """One wheel file on a live page. `tags` are (python, abi, platform): ("cp312", "cp312", "manylinux_2_28_x86_64")."""
+
+    name: str
+    version: Version
+    tags: frozenset[tuple[str, str, str]]
+    filename: str
+    url: str
+    sha256: str | None = None
+    size: int | None = None
+    requires_python: str | None = None
+    yanked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What one live page holds; no wheels = the page says that there are none.
+
+    `backend` is the index path that the page was read from, None where a page is not of one backend (find-links
+    folders, the default package index).
+    """
+
+    source: Source
+    channel: Channel
+    wheels: tuple[Wheel, ...]
+    backend: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One build of torch for one platform.
+
+    `torch` is the public version. A nightly row of the table stands for a series: `floating` is True and `torch` is
+    the newest of it that was seen; which days exist is for the index to say. `pythons` None = ask the index. `arches`
+    are spelled as torch spells them (`sm_90`, `gfx1100`), `ptx` as `compute_120`; PTX that nobody has seen counts as
+    none. `confidence` is about the contents, `exists` about the publication: primary, reported or inferred.
+    `published` is False where the sources that could be reached do not hold it (`with_listings`).
+    """
+
+    torch: Version
+    backend: str
+    system: System
+    machine: str
+    source: Source
+    channel: Channel = Channel.STABLE
+    pythons: frozenset[str] | None = None
+    arches: tuple[str, ...] = ()
+    ptx: tuple[str, ...] = ()
+    advertised: bool = True
+    confidence: str = "primary"
+    exists: str = "primary"
+    local: str | None = None
+    floating: bool = False
+    published: bool = True
+    since: datetime.date | None = None
+    until: datetime.date | None = None
+    provenance: str = ""
+    note: str = ""
+    read: datetime.date | None = None
+
+    @property
+    def toolkit(self) -> str | None:
+        """The CUDA version that it was made with: `13.0` of `cu130`; None without CUDA."""
+        return toolkit_of(self.backend)
+
+    @property
+    def requirement(self) -> str:
+        """The exact pin: `2.11.0+cu128`, or `2.15.0` where the wheel's version has no local part."""
+        return f"{self.torch}+{self.local}" if self.local else str(self.torch)
+
+    @property
+    def name(self) -> str:
+        """What a screen calls it, wherever it comes from: `2.11.0+cu128`."""
+        return f"{self.torch}+{self.backend}"
+
+    @property
+    def index_url(self) -> str:
+        """Where the wheel is found: the backend's page of the PyTorch index, else the source itself."""
+        if self.source.kind is SourceKind.PYTORCH_INDEX:
+            return page_url(self.source, self.backend, self.channel)
+        return self.source.url
+
+    @property
+    def platform(self) -> str:
+        return f"{self.system.value} {self.machine}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """All known builds, release days, companions, and what plain wheels are. Immutable.
+
+    `history` holds series of nightlies that have ended; only `as_of` looks at them.
+    """
+
+    builds: tuple[Build, ...]
+    history: tuple[Build, ...]
+    releases: Mapping[Version, datetime.date]
+    plain: Mapping[tuple[Version, str], str]
+    companions: Mapping[Version, Mapping[str, str]]
+    read: datetime.date
+    source: Source
+
+    def release_day(self, torch: Version) -> datetime.date | None:
+        """The day on which this version was released, or None if unknown."""
+        return self.releases.get(torch)
+
+    def plain_wheel(self, torch: Version, system: System, machine: str) -> str | None:
+        """The backend of the wheel without a local version on the default package index, or None if unknown."""
+        return self.plain.get((torch, f"{system.value} {machine}"))
+
+    def companions_of(self, torch: Version, backend: str, system: System) -> Mapping[str, str]:
+        """Package → version specifier of what goes with this torch: {"torchvision": "==0.29.2", …}."""
+        row = self.companions.get(Version(torch.base_version), {})
+        left_out = {"triton"} if system is not System.LINUX or not backend.startswith("cu") else {"triton-windows"}
+        if not backend.startswith("cu"):
+            left_out |= {"triton-windows", "xformers"}
+        return MappingProxyType({name: spec for name, spec in row.items() if name not in left_out})
+
+    def on(self, system: System, machine: str) -> tuple[Build, ...]:
+        """The builds for one platform."""
+        return tuple(build for build in self.builds if build.machine == machine and build.system is system)
+
+    def without(self, build: Build) -> Catalog:
+        """The same catalog without one build."""
+        return replace(self, builds=tuple(other for other in self.builds if other != build))
+
+    def as_of(self, day: datetime.date) -> Catalog:
+        """The catalog as it was on `day`: what was released by then, and the nightlies of that day."""
+        known = (*self.builds, *self.history)
+        return replace(self, builds=tuple(then for build in known if (then := _as_of(self, build, day))), history=())
+
+
+def _as_of(catalog: Catalog, build: Build, day: datetime.date) -> Build | None:
+    if not build.floating:
+        released = build.since or catalog.release_day(build.torch)
+        return build if released is not None and released <= day else None
+    if build.since is None or build.since > day or (build.until is not None and build.until < day):
+        return None
+    return replace(build, torch=Version(f"{build.torch.base_version}.dev{day:%Y%m%d}"))
+
+
+def toolkit_of(backend: str) -> str | None:
+    """`13.0` of `cu130`; None for what is not CUDA."""
+    digits = backend.removeprefix("cu")
+    return f"{digits[:-1]}.{digits[-1]}" if digits != backend and digits.isdecimal() else None
+
+
+def pytorch_index(base: str = PYTORCH_INDEX) -> Source:
+    """The PyTorch index, or a mirror of it, as a source."""
+    base = base.rstrip("/")
+    label = base.split("://")[-1].split("@")[-1]
+    return Source(kind=SourceKind.PYTORCH_INDEX, url=base, label=label)
+
+
+def page_url(source: Source, backend: str, channel: Channel) -> str:
+    """The page of one backend on the PyTorch index or a mirror."""
+    middle = "" if channel is Channel.STABLE else f"/{channel.value}"
+    return f"{source.url}{middle}/{backend}"
+
+
+@lru_cache(maxsize=8)
+def load_catalog(index_base: str = PYTORCH_INDEX) -> Catalog:
+    """The shipped table, its builds taken from the PyTorch index at `index_base`. Raises BadData if it is broken."""
+    import tomllib
+
+    try:
+        with TABLE.open("rb") as file:
+            return parse_catalog(tomllib.load(file), pytorch_index(index_base))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadData(
+            f"the table of builds {TABLE.name} cannot be read: {error}", hint="install torch-provision again"
+        ) from error
+
+
+def parse_catalog(data: Mapping[str, Any], source: Source) -> Catalog:
+    """The value of the table's TOML. Fast: `check_catalog` is the strict reading. Raises BadData naming the row."""
+    versions: dict[str, Version] = {}
+
+    def version(text: str) -> Version:
+        if text not in versions:
+            versions[text] = Version(text)
+        return versions[text]
+
+    row: Mapping[str, Any] = {}
+    try:
+        read = data["read"]
+        releases = {}
+        release_pythons = {}
+        for row in data["release"]:
+            torch = version(row["torch"])
+            releases[torch] = row["day"]
+            release_pythons[torch] = frozenset(row["pythons"].split())
+        plain = {}
+        for row in data["plain"]:
+            for text in row["torch"].split():
+                plain[version(text), row["on"]] = row["backend"]
+        companions = {}
+        for row in data["companion"]:
+            given = ("torch", "confidence", "source", "note")
+            companions[version(row["torch"])] = MappingProxyType({k: v for k, v in row.items() if k not in given})
+        builds: list[Build] = []
+        history: list[Build] = []
+        for row in (*data["build"], *data["nightly"]):
+            (history if "until" in row else builds).extend(_builds(row, source, read, version, release_pythons))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadData(f"{TABLE.name}: {error!r} in row {dict(row)!r}", hint="mend the row") from error
+    return Catalog(
+        builds=tuple(builds),
+        history=tuple(history),
+        releases=MappingProxyType(releases),
+        plain=MappingProxyType(plain),
+        companions=MappingProxyType(companions),
+        read=read,
+        source=source,
+    )
+
+
+def _builds(
+    row: Mapping[str, Any],
+    source: Source,
+    read: datetime.date,
+    version: Any,
+    release_pythons: Mapping[Version, frozenset[str]],
+) -> list[Build]:
+    """The builds of one row: one for each version that it names."""
+    system, machine = row["on"].split()
+    channel = Channel(row.get("channel", "stable"))
+    last = row.get("until") or row.get("seen")
+    floating = channel is Channel.NIGHTLY
+    pythons = frozenset(row["pythons"].split()) if "pythons" in row else None
+    local = row.get("local", row["backend"])
+    shared: dict[str, Any] = {
+        "backend": row["backend"],
+        "system": System(system),
+        "machine": machine,
+        "source": source,
+        "channel": channel,
+        "arches": tuple(row.get("code", "").split()),
+        "ptx": tuple(row.get("ptx", "").replace("unknown", "").split()),
+        "advertised": row.get("advertised", True),
+        "confidence": row["contents"],
+        "exists": row["exists"],
+        "local": local or None,
+        "floating": floating,
+        "since": row.get("since"),
+        "until": row.get("until"),
+        "provenance": row["contents_source"],
+        "note": row.get("note", ""),
+        "read": read,
+    }
+    builds = []
+    for text in row["torch"].split():
+        torch = version(f"{text}.dev{last:%Y%m%d}" if floating else text)
+        builds.append(Build(torch=torch, pythons=pythons or release_pythons.get(torch), **shared))
+    return builds
+

@@ -1,0 +1,109 @@
+"""May this driver run this toolkit, and does it serve this GPU? Two tables, two answers (`data/drivers.toml`).
+
+Under WSL the driver's number is a Windows one: callers pass `windows=True` there too.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from .coverage import version_tuple
+from .errors import BadData
+from .machine import Platform, System
+
+TABLE = Path(__file__).parent / "data" / "drivers.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """The drivers that serve one compute capability: `first` version or any, up to branch `last` or without end."""
+
+    first: str | None
+    last: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drivers:
+    """The driver table of one numbering (Linux or Windows). `branches` are (first major version, CUDA), ascending."""
+
+    floors: Mapping[int, str]
+    branches: tuple[tuple[int, str], ...]
+    support: Mapping[str, Support]
+
+
+def is_windows(platform: Platform) -> bool:
+    """Whether driver versions on this platform are numbered as on Windows (true under WSL)."""
+    return platform.system is System.WINDOWS or platform.wsl
+
+
+def floor(toolkit: str, *, windows: bool) -> str | None:
+    """The oldest driver that runs builds made with this CUDA: "580" for "13.2"; None for a major not in the table."""
+    return _table(windows).floors.get(version_tuple(toolkit)[0])
+
+
+def served_cuda(version: str, *, windows: bool) -> str | None:
+    """The newest CUDA that a driver serves: "12.8" for "570.124.06"; None if older than the table.
+
+    A branch newer than the table gets the table's newest: a lower bound.
+    """
+    branches = _table(windows).branches
+    place = bisect_right(branches, version_tuple(version)[0], key=lambda branch: branch[0])
+    return branches[place - 1][1] if place else None
+
+
+def oldest_version(cuda: str, *, windows: bool) -> str | None:
+    """The oldest branch that serves this CUDA: "570" for "12.8"; None if no known branch does."""
+    wanted = version_tuple(cuda)
+    return next((str(major) for major, serves in _table(windows).branches if version_tuple(serves) >= wanted), None)
+
+
+def support(capability: str, *, windows: bool) -> Support | None:
+    """The drivers that serve a compute capability; None if no known driver does."""
+    return _table(windows).support.get(capability)
+
+
+def serves(capability: str, version: str, *, windows: bool) -> tuple[bool, str]:
+    """Whether a driver serves GPUs of this compute capability, and which drivers do ("">=570.86.16", "<=580.x")."""
+    row = support(capability, windows=windows)
+    if row is None:
+        return False, f"a driver that serves compute capability {capability} (none is known)"
+    number = version_tuple(version)
+    new_enough = row.first is None or number >= version_tuple(row.first)
+    old_enough = row.last is None or number[0] <= row.last
+    limits = [f">={row.first}" if row.first else "", f"<={row.last}.x" if row.last else ""]
+    return new_enough and old_enough, ", ".join(limit for limit in limits if limit)
+
+
+@lru_cache(maxsize=2)
+def _table(windows: bool) -> Drivers:
+    import tomllib
+
+    try:
+        with TABLE.open("rb") as file:
+            return parse_drivers(tomllib.load(file), windows=windows)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise BadData(
+            f"the driver table {TABLE.name} cannot be read: {error}", hint="install torch-provision again"
+        ) from error
+
+
+def parse_drivers(data: Mapping[str, Any], *, windows: bool) -> Drivers:
+    """The value of the table's TOML for one numbering. Raises BadData naming the row."""
+    system = "windows" if windows else "linux"
+    row: Mapping[str, Any] = {}
+    try:
+        floors = {(row := each)["cuda"]: row[system] for each in data["floor"]}
+        branches = tuple(((row := each)[system], row["cuda"]) for each in data["branch"])
+        supported = {}
+        for row in data["support"]:
+            limits = Support(first=row.get("first", {}).get(system), last=row.get("last", {}).get(system))
+            supported |= dict.fromkeys(row["capability"].split(), limits)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadData(f"{TABLE.name}: {error!r} in row {dict(row)!r}", hint="mend the row") from error
+    return Drivers(floors=MappingProxyType(floors), branches=branches, support=MappingProxyType(supported))
