@@ -42,7 +42,7 @@ class Fault(StrEnum):
     TRUNCATED = "half of the body, then the connection ends"
     STALLED = "half of the body, then silence"
     SLOW = "the body in small pieces over two seconds"
-    WRONG_HASH = "the right length, one byte changed"
+    WRONG_HASH = "one bit changed; a wheel can still be unpacked"
     DROPPED = "the connection is reset without an answer"
 
 
@@ -262,6 +262,12 @@ def _json(name: str, wheels: list[Wheel]) -> _Answer:
     return _Answer(status=200, body=json.dumps(body).encode(), type="application/vnd.pypi.simple.v1+json")
 
 
+def _spoil(body: bytes) -> bytes:
+    """One bit changed: of a zip in the permissions of its last file, which no checksum but the whole file's covers."""
+    at = body.rfind(b"PK\x01\x02") + 40 if body.startswith(b"PK") else len(body) - 1
+    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+
+
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
@@ -338,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, answer: _Answer, fault: Fault | None) -> None:
         body = answer.body
         if fault is Fault.WRONG_HASH and body:
-            body = body[:-1] + bytes([body[-1] ^ 1])
+            body = _spoil(body)
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.type)
         self.send_header("Content-Length", str(len(body)))

@@ -11,6 +11,8 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Literal, get_args
 
+from fatbin.build import elf_with_fatbin, pe_with_fatbin
+
 from .wheel import Wheel, wheel
 
 Behaviour = Literal[
@@ -116,5 +118,12 @@ def _version_file(full: str, backend: str) -> str:
 
 @cache
 def _libraries(platform: str, backend: str, arches: tuple[str, ...]) -> dict[str, bytes]:
-    """The native libraries whose GPU code a scan reads."""
-    return {}
+    """The native libraries whose GPU code a scan reads: one container of the whole list, and libraries without code."""
+    folder = "torch/lib/"
+    if platform.startswith("windows"):
+        libraries = {"torch_cpu.dll": pe_with_fatbin(), "torch_cuda.dll": pe_with_fatbin([arches])}
+    elif platform.startswith("linux"):
+        libraries = {"libtorch_cpu.so": elf_with_fatbin(), "libtorch_cuda.so": elf_with_fatbin([arches])}
+    else:
+        libraries = {}
+    return {folder + name: data for name, data in libraries.items() if toolkit(backend) or "cpu" in name}

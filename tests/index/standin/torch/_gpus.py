@@ -1,20 +1,20 @@
-"""Which GPUs are there? NVML says (in the tests: the small C library that stands in for it), as for the real torch."""
+"""Which GPUs are there? libcuda says, as for the real torch (in the tests a small C library stands in for it)."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
+from dataclasses import dataclass
 from functools import cache
 
 from . import _build, version
 
 
+@dataclass(frozen=True)
 class Gpu:
-    def __init__(self, name: str, capability: tuple[int, int], memory: int) -> None:
-        self.name = name
-        self.capability = capability
-        self.memory = memory
+    name: str
+    capability: tuple[int, int]
+    memory: int
 
     @property
     def has_code(self) -> bool:
@@ -35,55 +35,54 @@ class AcceleratorError(RuntimeError):
 
 
 @cache
-def driver() -> tuple[tuple[int, int], tuple[Gpu, ...]] | None:
-    """The newest CUDA that the driver serves and its GPUs, or None without a driver."""
+def driver() -> tuple[int, tuple[Gpu, ...]] | None:
+    """The newest CUDA that the driver serves (as 12080) and the visible GPUs, or None without a driver."""
     try:
-        nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
+        cuda = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return None
-    if nvml.nvmlInit_v2() != 0:
+    served, count = ctypes.c_int(), ctypes.c_int()
+    if cuda.cuInit(0) or cuda.cuDriverGetVersion(ctypes.byref(served)) or cuda.cuDeviceGetCount(ctypes.byref(count)):
         return None
-    number = ctypes.c_int()
-    if nvml.nvmlSystemGetCudaDriverVersion_v2(ctypes.byref(number)) != 0:
-        return None
-    count = ctypes.c_uint()
-    nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
     gpus = []
     for index in range(count.value):
-        handle, name = ctypes.c_void_p(), ctypes.create_string_buffer(96)
-        major, minor = ctypes.c_int(), ctypes.c_int()
-        if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)) != 0:
-            continue
-        nvml.nvmlDeviceGetName(handle, name, ctypes.c_uint(96))
-        nvml.nvmlDeviceGetCudaComputeCapability(handle, ctypes.byref(major), ctypes.byref(minor))
-        gpus.append(Gpu(name.value.decode(), (major.value, minor.value), 32 << 30))
-    return (number.value // 1000, number.value % 1000 // 10), tuple(gpus)
+        one, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+        cuda.cuDeviceGet(ctypes.byref(one), index)
+        cuda.cuDeviceGetName(name, 256, one)
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, one)
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, one)
+        cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), one)
+        gpus.append(Gpu(name.value.decode(), (major.value, minor.value), memory.value))
+    return served.value, tuple(gpus)
 
 
 def usable() -> tuple[Gpu, ...]:
-    """The GPUs that this build can open: none without CUDA in it, or with a driver older than its toolkit's major."""
+    """The GPUs that this build can open."""
     found = driver()
-    if version.cuda is None or found is None or _build.BEHAVIOUR == "not-available":
-        return ()
-    (major, _), gpus = found
-    if major < int(version.cuda.split(".")[0]):
-        return ()
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return gpus
-    return tuple(gpus[int(one)] for one in chosen.split(",") if one.strip().isdigit() and int(one) < len(gpus))
+    return found[1] if found and why_not() is None else ()
+
+
+def why_not() -> Exception | None:
+    """What torch says where it can open no GPU."""
+    found = driver()
+    if version.cuda is None:
+        return AssertionError("Torch not compiled with CUDA enabled")
+    if found is None or _build.BEHAVIOUR == "not-available":
+        return RuntimeError("Found no NVIDIA driver on your system.")
+    if found[0] // 1000 < int(version.cuda.split(".")[0]):
+        return RuntimeError(f"The NVIDIA driver on your system is too old (found version {found[0]}).")
+    return None
 
 
 def require(index: int) -> Gpu:
     """The GPU, or torch's words for why there is none."""
-    if version.cuda is None:
-        raise AssertionError("Torch not compiled with CUDA enabled")
-    gpus = usable()
-    if not gpus:
-        raise RuntimeError("Found no NVIDIA driver on your system.")
-    if index >= len(gpus):
+    problem = why_not()
+    if problem is not None:
+        raise problem
+    if index >= len(usable()):
         raise AcceleratorError("CUDA error: invalid device ordinal")
-    return gpus[index]
+    return usable()[index]
 
 
 def require_kernel(index: int) -> None:

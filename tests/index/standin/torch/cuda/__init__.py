@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 from .. import _build, _gpus
 
@@ -34,18 +33,9 @@ def get_device_properties(index: int = 0) -> SimpleNamespace:
     return SimpleNamespace(name=gpu.name, major=major, minor=minor, total_memory=gpu.memory)
 
 
-def current_device() -> int:
-    _gpus.require(0)
-    return 0
-
-
-def is_bf16_supported() -> bool:
-    return get_device_capability()[0] >= 8
-
-
-def synchronize(device: Any = None) -> None:
-    _gpus.require(0)
-
-
 def init() -> None:
+    _gpus.require(0)
+
+
+def synchronize() -> None:
     _gpus.require(0)

@@ -1,1 +1,0 @@
-"""`torch.nn`: nothing of it is needed for a matmul."""
