@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .catalog import Channel, Listing, Source, SourceKind, Wheel
+from .catalog import PACKAGE_INDEX_LABEL, Channel, Listing, Source, SourceKind, Wheel, page_url, pytorch_index
 from .pages import Page, links_in_folder, looks_like_index, parse_page
 from .settings import Settings, redact
 
@@ -85,20 +85,13 @@ Fetch = Callable[[str, Page | None], Page]
 """Asks for one address; given the page known so far, may answer with it again. Raises OSError when out of reach."""
 
 
-def pytorch_questions(base: str, wanted: Iterable[tuple[str, Channel]], *, label: str | None = None) -> list[Question]:
+def pytorch_questions(base: str, wanted: Iterable[tuple[str, Channel]]) -> list[Question]:
     """The torch pages of the PyTorch index (or a mirror of it) for some (backend, channel) pairs."""
-    base = base.rstrip("/")
-    source = Source(kind=SourceKind.PYTORCH_INDEX, url=base, label=label or _place(base))
+    source = pytorch_index(base)
     return [
-        Question(source=source, url=f"{index_url(base, backend, channel)}/torch/", backend=backend, channel=channel)
+        Question(source=source, url=f"{page_url(source, backend, channel)}/torch/", backend=backend, channel=channel)
         for backend, channel in wanted
     ]
-
-
-def index_url(base: str, backend: str, channel: Channel) -> str:
-    """`https://download.pytorch.org/whl` → `…/whl/cu128`, `…/whl/nightly/cu130`."""
-    folder = "" if channel is Channel.STABLE else f"/{channel.value}"
-    return f"{base.rstrip('/')}{folder}/{backend}"
 
 
 def user_questions(settings: Settings) -> list[Question]:
@@ -117,7 +110,7 @@ def user_questions(settings: Settings) -> list[Question]:
 
 def package_index_question(url: str) -> Question:
     """The torch page of the default package index, whose address the installer itself told."""
-    source = Source(kind=SourceKind.PACKAGE_INDEX, url=url.rstrip("/"), label="the default package index")
+    source = Source(kind=SourceKind.PACKAGE_INDEX, url=url.rstrip("/"), label=PACKAGE_INDEX_LABEL)
     return Question(source=source, url=f"{url.rstrip('/')}/torch/")
 
 

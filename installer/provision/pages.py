@@ -131,7 +131,7 @@ def _wheel(
     return Wheel(
         name=canonicalize_name(name),
         version=version,
-        tags=tags,
+        tags=frozenset((tag.interpreter, tag.abi, tag.platform) for tag in tags),
         filename=filename,
         url=url,
         sha256=sha256,

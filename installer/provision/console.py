@@ -1,0 +1,134 @@
+"""Where words go: results to stdout, talk to stderr, with or without colour. The only file that prints.
+
+Colour: --color, then a non-empty NO_COLOR, then FORCE_COLOR, then whether the stream is a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TextIO
+
+import click
+
+from .errors import ExitCode, ProvisionError
+from .report import ASCII, Message, Result, envelope, error_lines
+
+STYLES = {
+    "error": {"fg": "red", "bold": True},
+    "fix:": {"fg": "cyan"},
+    "next:": {"fg": "cyan"},
+    "cause:": {"dim": True},
+    "! ": {"fg": "yellow"},
+    " ! ": {"fg": "yellow"},
+    " + ": {"fg": "green"},
+    " - ": {"fg": "red"},
+    " ~ ": {"fg": "yellow"},
+    "  [✓]": {"fg": "green"},
+    "  [✗]": {"fg": "red"},
+    "  [!]": {"fg": "yellow"},
+    "[✓]": {"fg": "green"},
+    "[✗]": {"fg": "red"},
+    "[!]": {"fg": "yellow"},
+}
+"""How a line begins → how that beginning is coloured."""
+
+
+class Console:
+    """The person at the terminal, or the program behind the pipe."""
+
+    def __init__(
+        self, *, json: bool = False, verbose: bool = False, quiet: bool = False, color: str = "auto", yes: bool = False
+    ) -> None:
+        self.json = json
+        self.verbose = verbose
+        self.quiet = quiet
+        self.color = color
+        self.yes = yes
+        self.messages: list[Message] = []
+
+    def line(self, text: str) -> None:
+        """A part of the result: to stdout, unless JSON is asked for."""
+        if not self.json and not self.quiet:
+            self._write(sys.stdout, text)
+
+    def lines(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.line(text)
+
+    def progress(self, text: str) -> None:
+        """What is being done now: to stderr."""
+        if not self.quiet and not self.json:
+            self._write(sys.stderr, text)
+
+    def message(self, level: str, code: str, text: str) -> None:
+        """Something worth knowing: told at once, and kept for the JSON object."""
+        self.messages.append(Message(level=level, code=code, text=text))
+        if not self.json and not self.quiet:
+            self._write(sys.stderr, f"! {text}" if level == "warning" else text)
+
+    def confirm(self, question: str) -> bool | None:
+        """Yes or no; None where nobody can be asked."""
+        if self.yes:
+            return True
+        if self.json or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+            return None
+        return click.confirm(question, default=False, err=True)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether uv may draw its bars."""
+        return not self.json and not self.quiet and sys.stderr.isatty()
+
+    def finish(self, result: Result) -> int:
+        """Tell the result and hand back its exit code."""
+        if self.json:
+            from dataclasses import replace
+
+            result = replace(result, messages=(*self.messages, *result.messages))
+            self._write(sys.stdout, envelope(result), plain=True)
+            return int(result.exit_code)
+        self.lines(result.lines)
+        for message in result.messages:
+            self.message(message.level, message.code, message.text)
+        for error in result.errors:
+            for text in error_lines(error):
+                self._write(sys.stderr, text)
+        return int(result.exit_code)
+
+    def fail(self, command: str, error: ProvisionError) -> int:
+        """Tell an error and hand back its exit code."""
+        return self.finish(
+            Result(command=command, data=error.data or {}, exit_code=ExitCode(error.exit_code), errors=(error,))
+        )
+
+    def _write(self, stream: TextIO, text: str, *, plain: bool = False) -> None:
+        if not plain and self._coloured(stream):
+            text = _coloured(text)
+        encoding = (stream.encoding or "ascii").lower().replace("-", "")
+        if encoding != "utf8":
+            text = text.translate(ASCII).encode(encoding, "replace").decode(encoding)
+        try:
+            stream.write(text + "\n")
+            stream.flush()
+        except BrokenPipeError:
+            # The reader has gone (`provision plan | head`); nothing more can be told.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+    def _coloured(self, stream: TextIO) -> bool:
+        if self.color != "auto":
+            return self.color == "always"
+        if os.environ.get("NO_COLOR"):
+            return False
+        if os.environ.get("FORCE_COLOR"):
+            return True
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _coloured(text: str) -> str:
+    for beginning, style in STYLES.items():
+        if text.startswith(beginning):
+            head = text if beginning in (" + ", " - ") else beginning
+            return click.style(head, **style) + text[len(head) :]  # type: ignore[arg-type]
+    return text

@@ -1,0 +1,119 @@
+"""The smaller jobs around the main one: look, prove, explain, put back, clean up. Each is one function."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .console import Console
+from .errors import BadData, ExitCode, TargetUnusable
+from .host import Host
+from .job import Job
+from .report import Result
+
+
+def _prefix(job: Job) -> Path:
+    from .detect.environment import target_prefix
+
+    return target_prefix(job.env, os.environ, Path.cwd())
+
+
+def detect(host: Host, console: Console, *, source: Path | None, capture: Path | None) -> Result:
+    """The machine's facts; `capture` keeps what every source answered, `source` replays such a folder."""
+    from .facts import machine_for
+    from .report import machine_lines
+
+    if capture is not None:
+        from .capture import record
+
+        record(host, capture)
+        console.message("info", "captured", f"what every source answered is in {capture}")
+    machine = machine_for(Job(capture=source), host)
+    lines = tuple(machine_lines(machine, verbose=console.verbose))
+    return Result(command="detect", data=machine.to_json(), lines=lines)
+
+
+def verify(job: Job, host: Host, console: Console) -> Result:
+    """Prove the environment as it is. Exit 1 where a check fails."""
+    from . import verify as proofs
+    from .checks import Depth
+    from .detect.environment import inspect_environment, interpreter
+    from .facts import machine_for
+    from .report import verification_lines
+
+    prefix = _prefix(job)
+    environment = inspect_environment(prefix)
+    if not environment.exists:
+        raise TargetUnusable(f"there is no environment at {prefix}", code="no-environment", hint="provision makes one")
+    verification = proofs.verify(
+        host,
+        python=interpreter(prefix),
+        machine=machine_for(job, host),
+        expected=proofs.Expected(torch=environment.version("torch")),
+        depth=Depth(job.depth),
+    )
+    return Result(
+        command="verify",
+        data=verification.to_json(),
+        lines=tuple(verification_lines(verification)),
+        exit_code=ExitCode.OK if verification.ok else ExitCode.FINDINGS,
+    )
+
+
+def history(job: Job) -> Result:
+    """The generations of the environment, the newest first."""
+    from . import transaction
+
+    generations = transaction.history(_prefix(job))
+    rows = [generation.to_json() for generation in generations]
+    lines = [
+        f"  {row['id']}  torch {row['note'].get('torch') or '-':<16} {row['note'].get('profile') or '-'}" for row in rows
+    ]
+    return Result(command="history", data={"generations": rows}, lines=tuple(lines or ["nothing to go back to"]))
+
+
+def rollback(job: Job, host: Host, console: Console, *, generation: str | None) -> Result:
+    """One exchange, without a network; the state that leaves becomes a generation itself."""
+    from . import transaction
+    from .detect.environment import inspect_environment
+
+    prefix = _prefix(job)
+    before = inspect_environment(prefix).version("torch")
+    transaction.rollback(prefix, generation)
+    after = inspect_environment(prefix)
+    now = after.version("torch") if after.exists else None
+    data = {"environment": str(prefix), "before": before, "after": now}
+    lines = (f"{prefix}: torch {before or 'none'} → {now or ('none' if after.exists else 'no environment')}",)
+    return Result(command="rollback", data=data, lines=lines)
+
+
+def profiles(name: str | None) -> Result:
+    """Every profile in a line, or one with all it asks for."""
+    from .profile import find_profiles, load_profile
+
+    if name is not None:
+        profile = load_profile(name)
+        data = {
+            "name": profile.name,
+            "summary": profile.summary,
+            "path": str(profile.path),
+            "torch": profile.torch,
+            "companions": list(profile.companions),
+            "packages": list(profile.packages),
+            "checks": list(profile.checks),
+            "environment": dict(profile.environment),
+            "notes": list(profile.notes),
+        }
+        lines = [f"{key:<12} {value}" for key, value in data.items() if value]
+        return Result(command="profiles", data=data, lines=tuple(lines))
+    rows = []
+    for found in sorted(find_profiles()):
+        try:
+            rows.append((found, load_profile(found).summary))
+        except BadData as error:
+            rows.append((found, f"! {error.text}"))
+    return Result(
+        command="profiles",
+        data={"profiles": [{"name": one, "summary": summary} for one, summary in rows]},
+        lines=tuple(f"  {one:<14} {summary}" for one, summary in rows),
+    )
