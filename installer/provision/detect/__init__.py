@@ -1,0 +1,156 @@
+"""What is this machine, according to every source that it has? `detect(host)` asks each once and merges the answers.
+
+`SOURCES` is the order of precedence. Files are read first; what blocks (libraries in child processes, tools) is asked
+in parallel and only where something speaks of the vendor, so a machine without a GPU pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from ..host import Host, LocalHost
+from ..machine import Machine, Platform, Skipped, System
+from . import amd, apple, intel, kernel, merge, nvidia, overrides, pci, system
+from .answer import TIMEOUT, Answer
+
+SOURCES = (
+    "override",
+    "nvml",
+    "libcuda",
+    "nvidia-smi",
+    "kfd",
+    "rocminfo",
+    "sysctl",
+    "tegra",
+    "registry",
+    "pci",
+    "intel",
+    "module",
+    "modinfo",
+    "loader",
+    "/dev",
+    "environment",
+)
+"""Every source, the most trusted first: who runs the GPU, then who only knows its id, then what lies around it."""
+
+
+def detect(host: Host | None = None) -> Machine:
+    """The machine. Never fails for what a source does; raises UsageProblem for a senseless `PROVISION_*` variable,
+    ProvisionError for a system that PyTorch does not know."""
+    host = host or LocalHost()
+    platform = system.ask_platform(host)
+    answers = _read(host, platform)
+    answers |= _at_once(_blocking(host, platform, answers))
+    return assemble(platform, answers)
+
+
+def assemble(platform: Platform, answers: Mapping[str, Answer]) -> Machine:
+    """The answers by source → the Machine. An override of the GPUs replaces them all."""
+    ordered = [answers[source] for source in SOURCES if source in answers]
+    chosen = ordered
+    if ordered and ordered[0].fact("override.gpu-arch") is not None:
+        chosen = ordered[:1]
+    gpus, disagreements, lost = merge.merge_gpus(chosen)
+    drivers, table = merge.merge_drivers(ordered, platform)
+    return Machine(
+        platform=platform,
+        gpus=gpus,
+        drivers=drivers,
+        skipped=_once([skipped for answer in ordered for skipped in answer.skipped] + list(lost)),
+        facts=tuple(fact for answer in ordered for fact in answer.facts) + table + disagreements,
+    )
+
+
+def _read(host: Host, platform: Platform) -> dict[str, Answer]:
+    """The sources that answer at once: variables and files."""
+    answers = {"override": overrides.ask_overrides(host), "environment": system.ask_variables(host)}
+    if platform.system is System.LINUX:
+        answers |= {
+            "pci": pci.ask_pci(host),
+            "module": kernel.ask_module(host),
+            "/dev": kernel.ask_nodes(host),
+            "kfd": amd.ask_kfd(host),
+        }
+        answers["intel"] = intel.from_pci(answers["pci"].facts)
+        if platform.machine == "aarch64":
+            answers["tegra"] = kernel.ask_tegra(host)
+    if platform.system in nvidia.LIBRARIES:
+        answers["loader"] = kernel.ask_libraries(host, platform.system)
+    return answers
+
+
+def _blocking(host: Host, platform: Platform, answers: Mapping[str, Answer]) -> dict[str, Callable[[], Answer]]:
+    """The sources that may block, where something speaks of their vendor."""
+    if platform.system is System.MACOS:
+        return {"sysctl": lambda: apple.ask_apple(host)}
+    asks: dict[str, Callable[[], Answer]] = {}
+    if platform.system is System.WINDOWS:
+        asks["registry"] = lambda: pci.ask_registry(host)
+    smi = host.which("nvidia-smi") or _wsl_tool(host, platform)
+    signs = nvidia_signs(answers) or smi is not None
+    loader = answers.get("loader", Answer(source="loader"))
+    if signs or loader.fact("nvidia.nvml"):
+        asks["nvml"] = lambda: nvidia.ask_nvml(host)
+    if signs or loader.fact("nvidia.libcuda"):
+        asks["libcuda"] = lambda: nvidia.ask_cuda(host)
+    if smi is not None:
+        asks["nvidia-smi"] = lambda: nvidia.ask_smi(host, smi)
+    else:
+        asks["nvidia-smi"] = lambda: Answer.nothing("nvidia-smi", "not found on PATH")
+    if answers.get("pci") and "nvidia" in _vendors(answers["pci"]) and not answers["module"].facts:
+        asks["modinfo"] = lambda: kernel.ask_module_on_disk(host)
+    rocminfo = host.which("rocminfo")
+    if rocminfo is not None:
+        asks["rocminfo"] = lambda: amd.ask_rocminfo(host, rocminfo)
+    return asks
+
+
+def nvidia_signs(answers: Mapping[str, Answer]) -> bool:
+    """Whether a file speaks of an NVIDIA GPU: then its libraries are asked, even if the loader seems to lack them."""
+    return (
+        "nvidia" in _vendors(answers.get("pci"))
+        or bool(answers.get("tegra") and answers["tegra"].facts)
+        or any(answers[source].facts for source in ("module", "/dev") if source in answers)
+    )
+
+
+def _vendors(answer: Answer | None) -> set[str]:
+    return {gpu.vendor.value for gpu in answer.gpus} if answer else set()
+
+
+def _wsl_tool(host: Host, platform: Platform) -> str | None:
+    return host.which(nvidia.WSL_TOOL) if platform.wsl else None
+
+
+def _at_once(asks: Mapping[str, Callable[[], Answer]]) -> dict[str, Answer]:
+    """Ask all in parallel, a thread each; alone or trivial ones need none."""
+    if len(asks) == 1:
+        return {source: _guarded(source, ask) for source, ask in asks.items()}
+    import threading
+
+    answers: dict[str, Answer] = {}
+
+    def ask_one(source: str, ask: Callable[[], Answer]) -> None:
+        answers[source] = _guarded(source, ask)
+
+    threads = [threading.Thread(target=ask_one, args=pair, daemon=True) for pair in asks.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(2 * TIMEOUT)
+    return {
+        source: answers.get(source) or Answer.nothing(source, f"did not answer within {2 * TIMEOUT:g} s", silent=True)
+        for source in asks
+    }
+
+
+def _guarded(source: str, ask: Callable[[], Answer]) -> Answer:
+    """Ask; whatever nonsense a source answers with, it harms no other."""
+    try:
+        return ask()
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as error:
+        return Answer.nothing(source, f"{type(error).__name__}: {error}", silent=True)
+
+
+def _once(skipped: Iterable[Skipped]) -> tuple[Skipped, ...]:
+    return tuple(dict.fromkeys(skipped))
