@@ -10,14 +10,14 @@ source: `render` refuses one without.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import re
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from packaging.version import Version
 
@@ -61,7 +61,9 @@ def render(table: Mapping[str, Any]) -> str:
     """The TOML text of a table: the same rows always give the same text."""
     lines = [HEADER, "schema = 1", f"read = {table['read']}", "", "[sources]"]
     used = {name for kind in ORDER for row in table.get(kind, ()) for name in _sources(kind, row)}
-    lines += [f"{json.dumps(name)} = {json.dumps(text)}" for name, text in sorted(table["sources"].items()) if name in used]
+    lines += [
+        f"{json.dumps(name)} = {json.dumps(text)}" for name, text in sorted(table["sources"].items()) if name in used
+    ]
     body = []
     for kind, fields in ORDER.items():
         body += ["", f"{kind} = ["]
@@ -103,7 +105,7 @@ def natural(text: str) -> tuple[tuple[str, tuple[int, ...]]]:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, datetime.date) else json.dumps(value, ensure_ascii=False)
+    return str(value) if isinstance(value, date) else json.dumps(value, ensure_ascii=False)
 
 
 # ── seed: the collected JSON → rows ──────────────────────────────────────────────────────────────────────────────
@@ -128,11 +130,11 @@ class Sources:
         (r"exclude-newer bisection", "uploads"),
         (r"every release publishes /whl/cpu", "cpu-always"),
     )
-    TEXTS = {
+    TEXTS: ClassVar[Mapping[str, str]] = {
         "uploads": "the first day (UTC) on which `uv pip compile --exclude-newer` finds the version on the Python "
         "package index",
-        "pypi-wheel": "the wheel of this version on the Python package index, read directly (torch/version.py, the arch "
-        "flags in libtorch_python.so, file name)",
+        "pypi-wheel": "the wheel of this version on the Python package index, read directly (torch/version.py, the "
+        "arch flags in libtorch_python.so, file name)",
     }
 
     def __init__(self, known: Mapping[str, str]) -> None:
@@ -178,7 +180,7 @@ def seed(table: dict[str, Any], collected: Mapping[str, Any]) -> dict[str, Any]:
     days = {row["torch"]: row for row in table.get("release", ())}
     return {
         **table,
-        "read": datetime.date.fromisoformat(collected["meta"]["generated"]),
+        "read": date.fromisoformat(collected["meta"]["generated"]),
         "release": [row if "day" in row else {**row, **days.get(row["torch"], {})} for row in releases],
         "plain": _grouped(_plain(collected, sources)),
         "build": _grouped(builds) + kept,
@@ -223,9 +225,7 @@ def _build(row: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
     return built
 
 
-def _macos(
-    collected: Mapping[str, Any], sources: Sources, common: Mapping[str, str]
-) -> Iterable[dict[str, Any]]:
+def _macos(collected: Mapping[str, Any], sources: Sources, common: Mapping[str, str]) -> Iterable[dict[str, Any]]:
     """The wheels for macOS: one a release, without a local version, on the page of the cpu backend."""
     for torch, by_platform in collected["pythons"]["pypi"].items():
         for platform, on in (("macos_arm64", "macos aarch64"), ("macos_x86_64", "macos x86_64")):
@@ -235,7 +235,12 @@ def _macos(
                     del row["pythons"]
                 source = sources.ids("PyPI wheel of torch read directly")
                 always = sources.ids("every release publishes /whl/cpu (test-infra matrix)")
-                yield row | {"exists": "primary", "exists_source": always, "contents": "primary", "contents_source": source}
+                yield row | {
+                    "exists": "primary",
+                    "exists_source": always,
+                    "contents": "primary",
+                    "contents_source": source,
+                }
 
 
 def _nightly(row: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
@@ -246,8 +251,8 @@ def _nightly(row: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
         **built,
         "torch": series,
         "channel": "nightly",
-        "since": datetime.date(2026, 9, 8),
-        "seen": datetime.date.fromisoformat(seen),
+        "since": date(2026, 9, 8),
+        "seen": date.fromisoformat(seen),
     }
 
 
@@ -256,7 +261,7 @@ def _releases(collected: Mapping[str, Any], sources: Sources) -> list[dict[str, 
     for torch, pythons in collected["pythons"]["pypi"].items():
         row: dict[str, Any] = {"torch": torch, "pythons": " ".join(pythons["linux_x86_64"])}
         if known := collected["release_dates"].get(torch):
-            row["day"] = datetime.date.fromisoformat(known["pypi_upload_day_utc"])
+            row["day"] = date.fromisoformat(known["pypi_upload_day_utc"])
             row["source"] = sources.ids(known["source"])
         releases.append(row)
     return releases

@@ -52,9 +52,8 @@ def served_cuda(version: str, *, windows: bool) -> str | None:
 
     A branch newer than the table gets the table's newest: a lower bound.
     """
-    branches = _table(windows).branches
-    place = bisect_right(branches, version_tuple(version)[0], key=lambda branch: branch[0])
-    return branches[place - 1][1] if place else None
+    place = _branch(version_tuple(version)[0], windows=windows)
+    return _table(windows).branches[place - 1][1] if place else None
 
 
 def oldest_version(cuda: str, *, windows: bool) -> str | None:
@@ -68,14 +67,26 @@ def support(capability: str, *, windows: bool) -> Support | None:
     return _table(windows).support.get(capability)
 
 
+def at_least(version: str, wanted: str, *, windows: bool) -> bool:
+    """Whether a driver is `wanted` or newer. A bare branch ("570") stands for all of that branch."""
+    number = version_tuple(version)
+    if len(number) > 1:
+        return number >= version_tuple(wanted)
+    return _branch(number[0], windows=windows) >= _branch(version_tuple(wanted)[0], windows=windows)
+
+
+def _branch(major: int, *, windows: bool) -> int:
+    """The place of a version's branch in the table; 0 if older than all."""
+    return bisect_right(_table(windows).branches, major, key=lambda branch: branch[0])
+
+
 def serves(capability: str, version: str, *, windows: bool) -> tuple[bool, str]:
-    """Whether a driver serves GPUs of this compute capability, and which drivers do ("">=570.86.16", "<=580.x")."""
+    """Whether a driver serves GPUs of this compute capability, and which drivers do (">=570.86.16", "<=580.x")."""
     row = support(capability, windows=windows)
     if row is None:
         return False, f"a driver that serves compute capability {capability} (none is known)"
-    number = version_tuple(version)
-    new_enough = row.first is None or number >= version_tuple(row.first)
-    old_enough = row.last is None or number[0] <= row.last
+    new_enough = row.first is None or at_least(version, row.first, windows=windows)
+    old_enough = row.last is None or version_tuple(version)[0] <= row.last
     limits = [f">={row.first}" if row.first else "", f"<={row.last}.x" if row.last else ""]
     return new_enough and old_enough, ", ".join(limit for limit in limits if limit)
 
@@ -100,7 +111,7 @@ def parse_drivers(data: Mapping[str, Any], *, windows: bool) -> Drivers:
     try:
         floors = {(row := each)["cuda"]: row[system] for each in data["floor"]}
         branches = tuple(((row := each)[system], row["cuda"]) for each in data["branch"])
-        supported = {}
+        supported: dict[str, Support] = {}
         for row in data["support"]:
             limits = Support(first=row.get("first", {}).get(system), last=row.get("last", {}).get(system))
             supported |= dict.fromkeys(row["capability"].split(), limits)
