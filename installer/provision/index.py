@@ -134,7 +134,7 @@ def _ask(question: Question, fetch: Fetch, cache: Path | None, offline: bool) ->
             return Answer(question=question, listing=_listing(question, parse_page(page)))
         page, age = _through_cache(question.url, fetch, cache, offline)
         if page.status in (403, 404, 410):
-            return Answer(question=question, age=age)
+            return Answer(question=question, listing=_listing(question, ()), age=age)
         if page.status != 200:
             return Answer(question=question, problem=f"answered with HTTP status {page.status}")
         links = parse_page(page)
@@ -142,7 +142,7 @@ def _ask(question: Question, fetch: Fetch, cache: Path | None, offline: bool) ->
             return Answer(question=question, problem="answered with something that is not an index page")
         return Answer(question=question, listing=_listing(question, links), age=age)
     except FileNotFoundError:
-        return Answer(question=question)
+        return Answer(question=question, listing=_listing(question, ()))
     except OSError as error:
         return Answer(question=question, problem=reason(error))
 
