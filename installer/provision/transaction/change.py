@@ -1,0 +1,340 @@
+"""How does an environment change without ever being anything but whole?
+
+A copy is staged, changed, put right and checked; then one atomic step makes it the environment. Leaving without a
+commit discards the copy: the environment has not been touched.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .. import uv
+from ..detect.environment import interpreter
+from ..errors import AfterCommitFailed, InstallFailed, Interrupted, ProvisionError, TargetUnusable
+from ..host import Completed
+from . import clone, disk, generations, guard, heal, lock, settle, signals, snapshot, swap, switch, tiers, work
+from .generations import Generation
+from .outcome import after_commit, explain, honest, honest_after
+from .place import STAGING, Place, real
+from .settle import Staged
+from .snapshot import Entry
+from .steps import step
+from .tiers import Tier
+
+RUN_SECONDS = 3600.0
+"""A changing command that needs longer is hanging: everything has been downloaded before."""
+
+
+class Change:
+    """One change of one environment; `transaction.begin` makes it, `with` opens and closes it."""
+
+    staged: Path
+    """The complete copy that may be changed (a fresh environment where there was none)."""
+    fresh: bool
+    """Whether there was no environment before."""
+    tier: Tier
+
+    def __init__(
+        self,
+        target: Path,
+        *,
+        create: Callable[[Path], None] | None,
+        keep: int,
+        keep_days: int | None,
+        wait: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._target = target
+        self._create = create
+        self._keep = keep
+        self._keep_days = keep_days
+        self._wait = wait
+        self._say = say
+        self._open = ExitStack()
+        self._place: Place | None = None
+        self._lock: lock.Lock | None = None
+        self._seen: dict[str, Entry] = {}
+        self._before: dict[str, Entry] = {}
+        self._settled: dict[str, Entry] | None = None
+        self._parents: list[Path] = []
+        self.committed = False
+
+    @property
+    def target(self) -> Path:
+        """The real path of the environment (where a link leads)."""
+        assert self._place is not None
+        return self._place.target
+
+    @property
+    def python(self) -> Path:
+        """The staged interpreter."""
+        return interpreter(self.staged)
+
+    # Opening and closing
+
+    def __enter__(self) -> Self:
+        self._open.enter_context(signals.interrupting())
+        try:
+            with honest(f"preparing a change of {self._target}"):
+                self._begin()
+        except BaseException as error:
+            self._close()
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted("interrupted; the environment is as it was") from None
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._close()
+        if isinstance(error, KeyboardInterrupt):
+            if self.committed:
+                raise AfterCommitFailed(
+                    "interrupted; the new environment is in place, what was to follow was not done",
+                    code="interrupted-after-commit",
+                    hint="run the same command again, or provision rollback",
+                ) from None
+            raise Interrupted("interrupted; the environment is as it was") from None
+        if isinstance(error, OSError) and not isinstance(error, ProvisionError):
+            if self.committed:
+                raise after_commit(error) from error
+            raise explain(error, f"changing {self._target}") from error
+
+    def _begin(self) -> None:
+        target = real(self._target)
+        self.fresh = not guard.check(target)
+        if self.fresh and self._create is None:
+            raise TargetUnusable(
+                f"there is no environment at {target}",
+                code="no-environment",
+                hint="give an existing one with --env, or let provision make it",
+            )
+        self._make_parents(target)
+        place = self._place = tiers.choose_place(target)
+        self._lock = lock.acquire(place, wait=self._wait, say=self._say)
+        heal.heal(place, self._say)
+        step("locked")
+        self.fresh = not guard.check(target)
+        warning = None if self.fresh else guard.announce_users(target)
+        if warning:
+            self._say(warning)
+        self.tier = tiers.probe(place)
+        if self.tier.weakens:
+            self._say(self.tier.weakens)
+        step("probed")
+        self._number, number = generations.numbers(place)
+        self._id = generations.new_id(number)
+        self._live_ino = disk.identity(target)
+        self.staged = place.gens / (self._id + STAGING)
+        self._started = time.time_ns()
+        if self.fresh:
+            assert self._create is not None
+            step("clone")
+            self._create(self.staged)
+            if not (self.staged / "pyvenv.cfg").is_file():
+                raise InstallFailed(f"no environment was made at {self.staged}", code="no-environment")
+        else:
+            self.staged.mkdir(mode=0o700)
+            step("clone")
+            with lock.neighbours_lock(target):
+                source = self._source(place)
+                self._seen = clone.clone(source, self.staged, say=self._say)
+                if source != target:
+                    self._seen = snapshot.take(target)
+        self._before = snapshot.take(self.staged)
+        step("cloned")
+
+    def _source(self, place: Place) -> Path:
+        """What to copy from: the live tree, or, where that cannot be renamed, a full copy that will be kept for it."""
+        if self.tier is not Tier.COPY_UP:
+            return place.target
+        copy = place.gens / f"{self._id}.out"
+        copy.mkdir(mode=0o700)
+        clone.clone(place.target, copy, link=False, say=self._say)
+        return copy
+
+    def _make_parents(self, target: Path) -> None:
+        """The folders above a first environment; they go again if nothing comes of it."""
+        missing = []
+        parent = target.parent
+        while not parent.exists():
+            missing.append(parent)
+            parent = parent.parent
+        for folder in reversed(missing):
+            folder.mkdir()
+            self._parents.append(folder)
+
+    def _close(self) -> None:
+        """Put everything away; interrupting it twice only leaves that to the next command."""
+        with signals.waiting():
+            if self._lock is not None and self._place is not None:
+                if not self.committed and not self._place.intent.exists():
+                    with suppress(OSError):
+                        heal.sweep(self._place, self._say)
+                self._lock.release()
+                self._lock = None
+            if not self.committed:
+                for folder in reversed(self._parents):
+                    with suppress(OSError):
+                        folder.rmdir()
+        self._open.close()
+
+    # Changing
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        timeout: float = RUN_SECONDS,
+        cwd: Path | None = None,
+        stream: bool = False,
+        doing: str = "installing",
+    ) -> Completed:
+        """Run a changing command (uv) against the staged copy, with exactly these environment variables.
+
+        Raises InstallFailed with its output and the class of cause.
+        """
+        assert self._place is not None and self._lock is not None
+        self._settled = None
+        step("run")
+        answer = work.run(
+            argv, env=env, timeout=timeout, cwd=cwd or self._place.root, lock_fd=self._lock.fd, stream=stream
+        )
+        if answer.returncode != 0 or answer.timed_out:
+            raise uv.failure(answer, doing)
+        step("ran")
+        return answer
+
+    def settle(self, expected: Mapping[str, str]) -> None:
+        """Put the copy right and check that it is exactly `expected` (normalized name → version, the whole set).
+
+        Raises InstallFailed(code="integrity").
+        """
+        with honest(f"checking {self.staged}"):
+            self._settled = settle.settle(self._as_staged(), expected)
+
+    def _as_staged(self) -> Staged:
+        return Staged(
+            tree=self.staged,
+            final=self.target,
+            original=None if self.fresh else self.target,
+            before={} if self.fresh else self._before,
+        )
+
+    # The commit
+
+    def commit(
+        self, note: Mapping[str, Any] | None = None, *, check: Callable[[Path], None] | None = None
+    ) -> Generation:
+        """Make the staged copy the environment; what was there becomes a kept generation.
+
+        `note` is stored with the new generation. `check` is called with the environment at its final path; if it
+        raises, the old environment comes back and the error goes on. Raises TargetUnusable(code="changed-meanwhile"),
+        InstallFailed, and AfterCommitFailed for what fails when the new environment is already there.
+        """
+        assert self._place is not None
+        place = self._place
+        with signals.waiting() as noted:
+            with honest(f"committing {place.target}"):
+                step("seal")
+                settle.drop_leaky_bytecode(self.staged, self._started)
+                sealed = self._seal()
+                changed = settle.changed(self._before, sealed)
+                with lock.neighbours_lock(place.target):
+                    step("drift")
+                    self._check_drift()
+                    leaving = self._leaving()
+                    step("describe")
+                    self._describe(leaving, sealed, note or {})
+                    if noted:
+                        raise KeyboardInterrupt
+                    intent = swap.intent_for(
+                        place,
+                        self.tier,
+                        incoming=self.staged.name,
+                        leaving=leaving,
+                        live=self._id,
+                        before=leaving,
+                    )
+                    if self.tier is Tier.COPY_UP and leaving is not None:
+                        os.rename(place.gens / f"{self._id}.out", place.gens / str(intent.outgoing))
+            switch.replace(place, intent, changed=[self.staged / path for path in changed])
+            self.committed = True
+            if check is not None:
+                self._check_in_place(check, leaving)
+            with honest_after():
+                step("collect")
+                generations.collect(place, keep=self._keep, say=self._say)
+        return next(generation for generation in generations.of_place(place) if generation.live)
+
+    def _seal(self) -> dict[str, Entry]:
+        """The snapshot of the copy, which must be what was checked."""
+        if self._settled is None:
+            raise RuntimeError("a copy is checked (settle) before it is committed")
+        sealed = snapshot.take(self.staged)
+        differing = snapshot.differences(self._settled, sealed)
+        if differing:
+            raise InstallFailed(
+                f"the new environment changed after it had been checked: {', '.join(differing[:3])}",
+                code="integrity",
+                hint="run it again; nothing else may write into the staging folder",
+            )
+        return sealed
+
+    def _check_drift(self) -> None:
+        """Nobody else has changed the live tree since it was copied."""
+        place = self._place
+        assert place is not None
+        if disk.identity(place.target) != self._live_ino:
+            drift = [str(place.target)]
+        else:
+            drift = snapshot.differences(self._seen, snapshot.take(place.target)) if self._live_ino else []
+        if drift:
+            shown = ", ".join(drift[:3]) + (f" and {len(drift) - 3} more" if len(drift) > 3 else "")
+            raise TargetUnusable(
+                f"{place.target} was changed by somebody else while we worked ({shown}); it stays as they made it",
+                code="changed-meanwhile",
+                hint="run it again",
+            )
+
+    def _leaving(self) -> str | None:
+        """The name under which the live tree is kept: its own, or a new one for a tree that we did not make."""
+        place = self._place
+        assert place is not None
+        if not os.path.lexists(place.target):
+            return None
+        return generations.live_id(place, self._seen) or generations.new_id(self._number)
+
+    def _describe(self, leaving: str | None, sealed: Mapping[str, Entry], note: Mapping[str, Any]) -> None:
+        """Write what the two trees are and hold; it counts only once the commit has happened."""
+        place = self._place
+        assert place is not None
+        moment = generations.now()
+        if leaving is not None:
+            shared = {entry.ino for entry in sealed.values()}
+            until = None if self._keep_days is None else generations.day_after(self._keep_days)
+            switch.describe_leaving(place, leaving, self._seen, shared=shared, moment=moment, until=until)
+        snapshot.save(place.gens / f"{self._id}.seal", sealed)
+        generations.write_description(
+            place, self._id, made=moment, torch=generations.torch_version(self.staged), note=dict(note)
+        )
+
+    def _check_in_place(self, check: Callable[[Path], None], leaving: str | None) -> None:
+        place = self._place
+        assert place is not None
+        try:
+            with signals.interrupting():
+                check(place.target)
+        except BaseException:
+            with honest_after():
+                switch.go_to(place, leaving, self._say)
+                heal.discard(place, [self._id])
+                heal.sweep(place, self._say)
+            self.committed = False
+            raise
