@@ -30,6 +30,12 @@ _FAMILIES = {
 _RENAMED = {"10.1": "11.0"}
 """Thor was 10.1 up to CUDA 12.9 and is 11.0 from 13.0 on: the same chip."""
 
+_PTX_ISA = {7: 11, 8: 12, 9: 13}
+_PTX_ISA_EXCEPTIONS = {"8.6": "12.7", "8.7": "12.8", "8.8": "12.9"}
+_NEWEST_PTX_ISA = (9, 4)
+"""PTX ISA 7.x came with CUDA 11.x, 8.x with 12.x, 9.x with 13.x, except these; 9.4 with 13.4 is the newest known
+(https://docs.nvidia.com/cuda/parallel-thread-execution, release notes, read 2026-11-20)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
@@ -118,6 +124,16 @@ def ptx_compiles(code: Code, capability: str) -> bool:
     if code.suffix == "f":
         return capability in _FAMILIES.get(code.capability, {code.capability})
     return version_tuple(capability) >= (code.major, code.minor)
+
+
+def ptx_isa_cuda(isa: str) -> str | None:
+    """The CUDA release from which on drivers compile PTX of this ISA version ("9.0" → "13.0"); None: not known."""
+    major, minor = version_tuple(isa)[:2]
+    if major < min(_PTX_ISA):
+        return "11.0"  # or an older one: every driver that torch works with
+    if (major, minor) > _NEWEST_PTX_ISA or major not in _PTX_ISA:
+        return None
+    return _PTX_ISA_EXCEPTIONS.get(isa, f"{_PTX_ISA[major]}.{minor}")
 
 
 def ptx_runs(code: Code, capability: str, *, toolkit: str | None, driver_cuda: str | None) -> bool:

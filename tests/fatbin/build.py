@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import pack
 
-KERNEL, STUB = 3000, 1464
-"""Uncompressed sizes of a cubin with an empty kernel and of one without any (nvcc 13.0.88)."""
+KERNEL, STUB = 5016, 1464
+"""Uncompressed sizes of a cubin with an empty kernel (for sm_100) and of one without any (for sm_75), nvcc 13.0.88."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
