@@ -131,7 +131,7 @@ def _wheel(
     return Wheel(
         name=canonicalize_name(name),
         version=version,
-        tags=frozenset((tag.interpreter, tag.abi, tag.platform) for tag in tags),
+        tags=tags,
         filename=filename,
         url=url,
         sha256=sha256,

@@ -1,8 +1,8 @@
 """Has this very state been proven already?
 
-A stamp beside the environment says what the last proof proved: on which machine, for which request, with which files.
-While all of that is unchanged, a second run needs neither the index nor an import of torch. And the other way round:
-builds that failed on this machine are remembered in the user's data directory, so that they are not tried again.
+A stamp says what the last proof of an environment proved: on which machine, for which request, with which files. While
+all of that is unchanged, a second run needs neither the index nor an import of torch. And the other way round: builds
+that failed on this machine are remembered, so that they are not tried again. Both lie in the user's data directory.
 """
 
 from __future__ import annotations
@@ -120,11 +120,22 @@ def machine_key(machine: Machine) -> str:
     return hashlib.sha256(grounds.encode()).hexdigest()[:16]
 
 
-def failures_path() -> Path:
-    """Where failures are remembered."""
+def data_folder() -> Path:
+    """The user's data directory for this tool."""
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("torch-provision", appauthor=False)) / "failures.json"
+    return Path(platformdirs.user_data_dir("torch-provision", appauthor=False))
+
+
+def stamp_path(prefix: Path) -> Path:
+    """Where the last proof of the environment at `prefix` is noted."""
+    name = hashlib.sha256(os.path.realpath(prefix).encode()).hexdigest()[:24]
+    return data_folder() / "proofs" / f"{name}.json"
+
+
+def failures_path() -> Path:
+    """Where failures are remembered."""
+    return data_folder() / "failures.json"
 
 
 def read_failures(path: Path) -> tuple[Failure, ...]:

@@ -58,8 +58,7 @@ def provision(job: Job, host: Host, console: Console) -> Result:
     profile = load_profile(job.profile)
     machine = machine_for(job, host)
     prefix = target_prefix(job.env, os.environ, Path.cwd())
-    for mended in transaction.recover(prefix):
-        console.message("info", "recovered", mended)
+    transaction.recover(prefix, say=lambda text: console.message("info", "recovered", text))
     environment = inspect_environment(prefix, python=job.python_version)
     if already := _already_right(job, machine, environment, began):
         return already
@@ -177,7 +176,7 @@ def _bring(
     reason = " and ".join(dict.fromkeys(f"{one.by} for GPU {one.gpu}" for one in resolution.coverage))
     console.line(f"Chose     torch {build.name} from {build.source.label}" + (f", with {reason}" if reason else ""))
     for note in resolution.notes:
-        console.message("info", "note", note)
+        console.message(note.level, note.code, note.text)
     with tempfile.TemporaryDirectory(prefix="provision-") as name:
         folder = Path(name)
         ready = _pinned(job, host, decision, build, machine, environment, profile, folder)
@@ -317,19 +316,21 @@ def _changed(
         console.line(f"Verified  {proof_phrase(verification)}")
         text = _lock_text(job, machine, environment, ready, profile, verification)
         generation = change.commit(note={"torch": build.requirement, "backend": build.backend, "profile": profile.name})
-    console.line(f"Swapped   {_shown(prefix)}" + ("" if generation is None else "; the old one is kept"))
+    console.line(
+        f"Swapped   {_shown(prefix)}; the old one is kept" if environment.exists else f"Made      {_shown(prefix)}"
+    )
     lock = _write_lock(prefix, text, console)
     after = inspect_environment(prefix)
     _stamp(job, machine, after, build)
     seconds = time.monotonic() - began
     console.line(f"Done in {duration_phrase(seconds)}")
-    if generation is not None:
+    if environment.exists:
         console.line("\nnext: provision rollback puts the old one back")
     data = proposal.to_json() | {
         "changed": True,
         "verification": verification.to_json(),
         "lock": str(lock) if lock else None,
-        "generation": generation,
+        "generation": generation.id,
         "seconds": round(seconds, 3),
     }
     return Result(command="apply", data=data)
@@ -391,11 +392,6 @@ def proof_phrase(verification: Verification) -> str:
 # The record ----------------------------------------------------------------------------------------------------------
 
 
-def stamp_path(prefix: Path) -> Path:
-    """Where the last proof of an environment is noted: with its generations."""
-    return transaction.store(prefix) / "proof.json"
-
-
 def _stamp(job: Job, machine: Machine, environment: Environment, build: Build) -> None:
     site = site_packages(environment.prefix)
     if site is None or job.foreign:
@@ -403,12 +399,12 @@ def _stamp(job: Job, machine: Machine, environment: Environment, build: Build) -
     key = proof.proof_key(machine, environment, site, job.grounds())
     now = time.time()
     stamp = proof.Stamp(key=key, torch=build.requirement, backend=build.backend, proven=now, asked=now)
-    proof.write_stamp(stamp_path(environment.prefix), stamp)
+    proof.write_stamp(proof.stamp_path(environment.prefix), stamp)
 
 
 def _already_right(job: Job, machine: Machine, environment: Environment, began: float) -> Result | None:
     """The result when the last proof still covers this machine, request and environment."""
-    stamp = proof.read_stamp(stamp_path(environment.prefix)) if environment.exists and not job.foreign else None
+    stamp = proof.read_stamp(proof.stamp_path(environment.prefix)) if environment.exists and not job.foreign else None
     site = site_packages(environment.prefix)
     if stamp is None or site is None or not (stamp.fresh or job.offline):
         return None
