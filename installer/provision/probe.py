@@ -5,8 +5,8 @@ interpreter (`python -I - ORDER`, an empty working directory). It must run on Py
 targets are old.
 
 Order (JSON, first argument): `{"checks": {NAME: LIMIT_SECONDS, …}, "done": ["NAME@DEVICE", …], "not_on_cpu": [NAME, …],
-"scratch": FOLDER}`. Each check runs on every GPU that torch sees, or else on the CPU, where it is not `done`. Without
-checks nothing is imported.
+"scratch": FOLDER, "patience": FACTOR}`. Each check runs on every GPU that torch sees, or else on the CPU, where it is
+not `done`. Without checks nothing is imported.
 
 Answer (stdout): `{"torch": …, "torch_dir": …, "packages": …, "devices": […], "results": […], "warnings": […],
 "complete": BOOL}`. A failed check ends the process (a GPU that took a fault answers nothing true afterwards), so
@@ -592,14 +592,15 @@ def probe(order: dict[str, Any]) -> dict[str, Any]:
     checks = order.get("checks", {})
     if not checks:
         return answer
+    patience = float(order.get("patience", 1))
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        imported, torch = step("import", "cpu", 300, lambda: importlib.import_module("torch"))
+        imported, torch = step("import", "cpu", 300 * patience, lambda: importlib.import_module("torch"))
         answer["results"].append(imported)
         if torch is None:
             return answer
         imported["actual"] = str(getattr(torch, "__version__", None))
-        asked, found = step("devices", "cpu", 120, lambda: (torch_facts(torch), devices_of(torch)))
+        asked, found = step("devices", "cpu", 120 * patience, lambda: (torch_facts(torch), devices_of(torch)))
         if found is None:
             answer["results"].append(asked)
             return answer

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checks import Depth, Verification
-from .errors import BadData
+from .errors import BadData, UsageProblem
 from .judge import BATTERY, Answer, Expected, Promise, chosen, judge, merge, on_cpu, torch_of
 from .machine import Machine
 
@@ -28,7 +28,7 @@ __all__ = ["Expected", "parse_answer", "verify"]
 
 SELECTORS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
-_MARK = "\x1eprovision-check "
+MARK = "\x1eprovision-check "
 _STEP_LIMITS = 300 + 120
 """The probe's own limits for import and for asking the devices."""
 
@@ -45,8 +45,9 @@ def verify(
     """Prove the torch of the interpreter `python` on the GPUs of `machine` (those that count).
 
     `expected` is what plan or lock promised; `extra_checks` are names of `BATTERY` that run whatever the depth, and
-    fail where their package is missing. Never raises for what torch does: that is what the checks say. Raises BadData
-    for the name of a check that does not exist.
+    fail where their package is missing. `PROVISION_PATIENCE=3` in the environment makes every time limit three times as
+    long. Never raises for what torch does: that is what the checks say. Raises BadData for the name of a check that
+    does not exist.
     """
     start = time.monotonic()
     unknown = sorted(set(extra_checks) - set(BATTERY))
@@ -76,13 +77,15 @@ class _Process:
         self.host = host
         self.python = python
         self.program = (Path(__file__).parent / "probe.py").read_text(encoding="utf-8")
+        self.patience = _patience(host.getenv("PROVISION_PATIENCE"))
         self.scratch = scratch
         self.empty = scratch / "empty"
         self.empty.mkdir()
 
     def answer(self, order: Mapping[str, Any], timeout: float) -> Answer:
         """One process: an order, an answer."""
-        argv = [str(self.python), "-I", "-", json.dumps({**order, "scratch": str(self.scratch)})]
+        order = {**order, "scratch": str(self.scratch), "patience": self.patience}
+        argv = [str(self.python), "-I", "-", json.dumps(order)]
         try:
             return parse_answer(self.host.run(argv, input=self.program, cwd=str(self.empty), timeout=timeout))
         except OSError as error:
@@ -91,15 +94,26 @@ class _Process:
 
     def until_done(self, whole: Answer, names: Sequence[str], not_on_cpu: Sequence[str]) -> Answer:
         """Run these checks, with a fresh process after each failure."""
-        checks = {name: BATTERY[name].limit for name in names}
+        checks = {name: BATTERY[name].limit * self.patience for name in names}
         while True:
             order = {"checks": checks, "done": sorted(_done(whole, checks)), "not_on_cpu": not_on_cpu}
-            timeout = _STEP_LIMITS + sum(checks.values()) * max(1, len(whole.devices)) + 30
+            timeout = _STEP_LIMITS * self.patience + sum(checks.values()) * max(1, len(whole.devices)) + 30
             part = self.answer(order, timeout)
             before = len(whole.results)
             whole = merge(whole, part)
             if part.complete or whole.stopped or len(whole.results) == before:
                 return whole
+
+
+def _patience(text: str | None) -> float:
+    """The factor for every time limit, 1 unless the environment says otherwise. Raises UsageProblem for no number."""
+    try:
+        factor = float(text or 1)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < float("inf"):
+        raise UsageProblem(f"PROVISION_PATIENCE is {text!r}, not a number above 0", hint="PROVISION_PATIENCE=3, say")
+    return factor
 
 
 def _ask(host: Host, python: Path, trials: Sequence[str], depth: Depth) -> Answer:
@@ -146,9 +160,9 @@ def parse_answer(completed: Completed) -> Answer:
 
 def _ended_in(completed: Completed) -> dict[str, Any]:
     """Name the check during which a process died, and how."""
-    said, _, _ = completed.stderr.rpartition(_MARK)
-    name, _, device = completed.stderr[len(said) + len(_MARK) :].partition("\n")[0].partition("@")
-    if _MARK not in completed.stderr:
+    said, _, _ = completed.stderr.rpartition(MARK)
+    name, _, device = completed.stderr[len(said) + len(MARK) :].partition("\n")[0].partition("@")
+    if MARK not in completed.stderr:
         name, device = "import", "cpu"
     limit = re.search(r"^Timeout \((\d+:\d+:\d+)[^)]*\)!", completed.stderr, re.M)
     if completed.timed_out or limit:
@@ -158,7 +172,7 @@ def _ended_in(completed: Completed) -> dict[str, Any]:
     else:
         code = completed.returncode
         actual = f"the process ended with code {code if code < 256 else hex(code)}"
-    tail = [line for line in completed.stderr.splitlines() if line.strip() and not line.startswith(_MARK)]
+    tail = [line for line in completed.stderr.splitlines() if line.strip() and not line.startswith(MARK)]
     detail = "\n".join(tail[-4:]) or None
     return {"name": name, "device": device, "status": "failed", "actual": actual, "detail": detail}
 
