@@ -9,7 +9,6 @@ import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 _BLOCK = 0xFF80
 """NVIDIA gives ids out in blocks of 128; 44 of the 50 blocks in the table hold one capability (counted 2026-11-20)."""
@@ -27,12 +26,13 @@ class KnownGpu:
 
 def nvidia_gpu(device_id: str) -> KnownGpu | None:
     """The GPU behind NVIDIA's PCI device id ("0x2b85"), a guess from its block of 128 ids, or None."""
+    rows = _rows("nvidia")
     number = int(device_id, 16)
-    known = _table()[0].get(f"{number:04x}")
-    if known is not None:
-        return known
+    row = rows.get(f"{number:04x}")
+    if row is not None:
+        return parse_row(row)
     block = number & _BLOCK
-    capabilities = {row.capability for key, row in _table()[0].items() if int(key, 16) & _BLOCK == block}
+    capabilities = {row.split(" ", 1)[0] for key, row in rows.items() if int(key, 16) & _BLOCK == block}
     if len(capabilities) != 1:
         return None
     return KnownGpu(capability=capabilities.pop(), guessed_from=f"0x{block:04x}")
@@ -40,23 +40,33 @@ def nvidia_gpu(device_id: str) -> KnownGpu | None:
 
 def tegra_gpu(soc: str) -> KnownGpu | None:
     """The GPU in an NVIDIA system-on-chip ("tegra234"), or None."""
-    return _table()[1].get(soc)
+    row = _rows("tegra").get(soc)
+    return parse_row(row) if row is not None else None
+
+
+def intel_name(device_id: str) -> str | None:
+    """The family behind Intel's PCI device id ("0xe20b" → "Intel Arc B-series (Battlemage)"), or None."""
+    number = f"{int(device_id, 16):04x}"
+    families = _rows("intel")
+    return next((families[number[:length]] for length in (4, 3, 2, 1) if number[:length] in families), None)
+
+
+def parse_row(row: str) -> KnownGpu:
+    """`12.0 GB202 GeForce RTX 5090` → the GPU; some ids have no name."""
+    capability, chip, *name = row.split(" ", 2)
+    return KnownGpu(capability=capability, chip=chip, name="NVIDIA " + name[0] if name else None)
 
 
 @functools.cache
-def _table() -> tuple[Mapping[str, KnownGpu], Mapping[str, KnownGpu]]:
-    """The rows of (PCI, Tegra) by id. The rows are lines of text: 840 TOML tables would take 50 times as long."""
+def _rows(kind: str) -> Mapping[str, str]:
+    """The rows of one kind by their first word. They are lines of a text: 840 TOML tables take 50 times as long."""
+    return dict(line.split(" ", 1) for line in _table()[kind].splitlines())
+
+
+@functools.cache
+def _table() -> Mapping[str, str]:
     import tomllib
 
     with open(os.path.join(os.path.dirname(__file__), "data", "gpus.toml"), "rb") as file:
-        data = tomllib.load(file)
-    return parse_rows(data["nvidia"]), parse_rows(data["tegra"])
-
-
-def parse_rows(text: str) -> Mapping[str, KnownGpu]:
-    """`2b85 12.0 GB202 GeForce RTX 5090` a line → KnownGpu by id."""
-    rows = {}
-    for line in text.splitlines():
-        key, capability, chip, *name = line.split(" ", 3)
-        rows[key] = KnownGpu(capability=capability, chip=chip, name="NVIDIA " + name[0] if name else None)
-    return MappingProxyType(rows)
+        data: Mapping[str, str] = tomllib.load(file)
+    return data

@@ -83,6 +83,9 @@ class Host(Protocol):
         The child gets the folder of `module`, if one is named, as its argument.
         """
 
+    def private_words(self) -> tuple[str, ...]:
+        """User, host name and home folder: what a capture must not hold."""
+
 
 class LocalHost:
     """This machine."""
@@ -172,6 +175,13 @@ class LocalHost:
         folders = [_folder_of(module)] if module else []
         script = os.path.join(os.path.dirname(__file__), "detect", f"{name}.py")
         return self.run([sys.executable, "-I", "-S", script, *folders], timeout=timeout)
+
+    def private_words(self) -> tuple[str, ...]:
+        names = [os.environ.get(name) for name in ("USER", "LOGNAME", "USERNAME", "COMPUTERNAME", "HOSTNAME")]
+        node = "" if os.name == "nt" else os.uname().nodename
+        home = os.path.expanduser("~")
+        words = [*names, node, node.partition(".")[0], home, os.path.basename(home)]
+        return tuple(dict.fromkeys(word for word in words if word and word not in "~/"))
 
 
 def _executable(path: str) -> bool:

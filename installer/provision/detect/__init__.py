@@ -6,10 +6,10 @@ in parallel and only where something speaks of the vendor, so a machine without 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from ..host import Host, LocalHost
-from ..machine import Machine, Platform, Skipped, System
+from ..machine import Machine, Platform, System
 from . import amd, apple, intel, kernel, merge, nvidia, overrides, pci, system
 from .answer import TIMEOUT, Answer
 
@@ -50,13 +50,13 @@ def assemble(platform: Platform, answers: Mapping[str, Answer]) -> Machine:
     chosen = ordered
     if ordered and ordered[0].fact("override.gpu-arch") is not None:
         chosen = ordered[:1]
-    gpus, disagreements, lost = merge.merge_gpus(chosen)
+    gpus, disagreements = merge.merge_gpus(chosen)
     drivers, table = merge.merge_drivers(ordered, platform)
     return Machine(
         platform=platform,
         gpus=gpus,
         drivers=drivers,
-        skipped=_once([skipped for answer in ordered for skipped in answer.skipped] + list(lost)),
+        skipped=tuple(dict.fromkeys(skipped for answer in ordered for skipped in answer.skipped)),
         facts=tuple(fact for answer in ordered for fact in answer.facts) + table + disagreements,
     )
 
@@ -150,7 +150,3 @@ def _guarded(source: str, ask: Callable[[], Answer]) -> Answer:
         return ask()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as error:
         return Answer.nothing(source, f"{type(error).__name__}: {error}", silent=True)
-
-
-def _once(skipped: Iterable[Skipped]) -> tuple[Skipped, ...]:
-    return tuple(dict.fromkeys(skipped))

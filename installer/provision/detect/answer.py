@@ -33,7 +33,7 @@ class Answer:
     """All that one source said.
 
     `driver` is a driver that this source found at work. `silent` says that the source hung, crashed or gave no
-    sense: then nothing follows from what it did not say.
+    sense: then nothing follows from what it did not say. `partial` says that it may see only some of the GPUs.
     """
 
     source: str
@@ -42,6 +42,7 @@ class Answer:
     facts: tuple[Fact, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     silent: bool = False
+    partial: bool = False
 
     @classmethod
     def nothing(cls, source: str, reason: str, *, facts: tuple[Fact, ...] = (), silent: bool = False) -> Answer:

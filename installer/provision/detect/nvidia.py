@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..host import Completed, Host
-from ..machine import Driver, Skipped, System, Vendor
+from ..machine import Driver, Fact, Skipped, System, Vendor
 from .answer import TIMEOUT, Answer, Seen, facts_of, pci_address
 
 LIBRARIES = {
@@ -30,17 +31,17 @@ def ask_nvml(host: Host) -> Answer:
 
 
 def ask_cuda(host: Host) -> Answer:
-    """The CUDA driver library through ctypes."""
-    return _asked("libcuda", host, "ask_cuda", None, parse_cuda)
+    """The CUDA driver library through ctypes. It counts only the GPUs that CUDA_VISIBLE_DEVICES leaves."""
+    answer = _asked("libcuda", host, "ask_cuda", None, parse_cuda)
+    return replace(answer, partial=host.getenv("CUDA_VISIBLE_DEVICES") is not None)
 
 
-def _asked(source: str, host: Host, script: str, module: str | None, parse: Any) -> Answer:
+def _asked(source: str, host: Host, script: str, module: str | None, parse: Callable[[Completed], Answer]) -> Answer:
     try:
         completed = host.run_script(script, timeout=TIMEOUT, module=module)
     except OSError as error:
         return Answer.nothing(source, str(error))
-    answer: Answer = parse(completed)
-    return answer
+    return parse(completed)
 
 
 def trouble(completed: Completed) -> str | None:
@@ -88,11 +89,12 @@ def parse_nvml(completed: Completed) -> Answer:
     found: dict[str, Any] = {}
     gpus: list[Seen] = []
     skipped: list[Skipped] = []
+    instances: list[str] = []
     for line in said(completed.stdout):
         if "gpu" in line:
-            seen = _nvml_gpu(line["gpu"])
-            gpus.append(seen)
+            gpus.append(_nvml_gpu(line["gpu"]))
             skipped += _unanswered(line["gpu"])
+            instances += line["gpu"].get("instances", [])
         else:
             found |= line
     broken = trouble(completed)
@@ -106,8 +108,11 @@ def parse_nvml(completed: Completed) -> Answer:
         return Answer.nothing("nvml", broken or "gave no sense", silent=True)
     version = found.get("driver")
     cuda = cuda_version(found.get("cuda"))
-    if found.get("count") == 0:
+    count = found.get("count")
+    if count == 0:
         skipped.append(Skipped(probe="nvml", reason="the driver answers but shows no GPU"))
+    missed = range(len(gpus), count or 0)
+    gpus += [Seen(vendor=Vendor.NVIDIA, index=index, lost=broken or "NVML did not come to it") for index in missed]
     return Answer(
         source="nvml",
         gpus=tuple(gpus),
@@ -117,14 +122,9 @@ def parse_nvml(completed: Completed) -> Answer:
             nvidia__driver_version=version,
             nvidia__cuda=cuda,
             nvidia__nvml_version=found.get("nvml"),
-            nvidia__gpu_count=str(found["count"]) if found.get("count") is not None else None,
+            nvidia__gpu_count=None if count is None else str(count),
         )
-        + tuple(
-            fact
-            for line in said(completed.stdout)
-            for name in line.get("gpu", {}).get("instances", ())
-            for fact in facts_of("nvml", nvidia__mig_instance=name)
-        ),
+        + tuple(Fact(name="nvidia.mig-instance", value=name, source="nvml") for name in instances),
         skipped=tuple(skipped),
         silent=broken is not None,
     )

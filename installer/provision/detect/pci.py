@@ -78,10 +78,11 @@ def from_id(vendor: Vendor, device_id: str, *, bus: str | None = None, name: str
     """What a vendor and a device id alone tell."""
     known = gpus.nvidia_gpu(device_id) if vendor is Vendor.NVIDIA else None
     guessed = known.guessed_from if known else None
+    family = gpus.intel_name(device_id) if vendor is Vendor.INTEL else None
     return Seen(
         vendor=vendor,
         bus=bus,
-        name=name or (known.name if known else None),
+        name=name or family or (known.name if known else None),
         arch=known.capability if known else None,
         pci_device_id=device_id,
         note=f"arch guessed from the id block {guessed}" if guessed else None,
