@@ -1,4 +1,4 @@
-"""Every command: parse, call one function, render, return its code."""
+"""Every command: parse, call one function, render, return its code. Only bugs show a traceback."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cli import COMMANDS, FLAGS, NAMES, help_text
 from .console import Console
 from .errors import ExitCode, Interrupted, ProvisionError
 
@@ -94,6 +95,24 @@ def _system_error(error: OSError) -> ProvisionError:
     )
 
 
+def _not_a_command(profile: str) -> None:
+    """`provision docter` means a command, not a profile."""
+    import difflib
+
+    from .errors import UsageProblem
+    from .profile import find_profiles
+
+    profiles = find_profiles()
+    if profile in profiles:
+        return
+    near = difflib.get_close_matches(profile, [*NAMES, *profiles], n=1)
+    raise UsageProblem(
+        f"there is no command and no profile {profile!r}",
+        code="unknown-profile",
+        hint=f"provision {near[0]}" if near else f"provision --help; the profiles are {', '.join(sorted(profiles))}",
+    )
+
+
 def _job(options: dict[str, Any]) -> Job:
     from .job import Job
 
@@ -116,6 +135,7 @@ def apply(console: Console, *, dry_run: bool, yes: bool, **options: Any) -> Resu
     from .host import LocalHost
 
     job = _job(options)
+    _not_a_command(job.profile)
     if dry_run:
         return workflow.plan(job, LocalHost(), console)
     return workflow.provision(job, LocalHost(), console)
@@ -246,11 +266,80 @@ def completion(shell: str) -> int:
     """Print the completion script of a shell, to be evaluated in it."""
     from click.shell_completion import get_completion_class
 
-    from .cli import provision
-
     source = get_completion_class(shell)
     if source is None:
         click.echo(f"error: this version of click has no completion for {shell}", err=True)
         return int(ExitCode.USAGE)
     click.echo(source(provision, {}, "provision", "_PROVISION_COMPLETE").source())
     return 0
+
+
+class Door(click.Group):
+    """The group: one command is the default, and its help is the door's."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # While completing, the words typed so far stay as they are: the next one may still name a command.
+        return super().parse_args(ctx, args if ctx.resilient_parsing else route(args))
+
+    def get_help(self, ctx: click.Context) -> str:
+        return help_text().rstrip("\n")
+
+
+def route(args: list[str]) -> list[str]:
+    """Arguments with the command first: the default command is put in where none is named.
+
+    `provision qlora --yes` → `apply qlora --yes`; `provision --json plan` → `plan --json`.
+    """
+    if args and args[0] in ("-h", "--help", "--version"):
+        return args
+    place = next((place for place, arg in enumerate(args) if not arg.startswith("-")), None)
+    if place is None:
+        return ["apply", *args]
+    before = args[:place]
+    if args[place] in NAMES and all(arg in FLAGS for arg in before):
+        return [args[place], *before, *args[place + 1 :]]
+    return ["apply", *args]
+
+
+provision = Door(
+    "provision",
+    commands={
+        one.name: one
+        for one in (apply, plan, verify, doctor, rollback, detect, scan, history, explain, profiles, clean, completion)
+        if one.name
+    },
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command that the arguments mean; its exit code."""
+    try:
+        code = provision.main(arguments, prog_name="provision", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        return _usage(error, arguments)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing was changed", err=True)
+        return int(ExitCode.INTERRUPTED)
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.UsageError, arguments: list[str]) -> int:
+    """A wrong command line: one line, and what to write instead."""
+    if "--json" in arguments:
+        from .errors import UsageProblem
+        from .report import Result, envelope
+
+        problem = UsageProblem(error.format_message(), hint="provision --help")
+        command = error.ctx.info_name if error.ctx and error.ctx.info_name in NAMES else "provision"
+        click.echo(envelope(Result(command=command, data={}, exit_code=problem.exit_code, errors=(problem,))))
+        return 2
+    where = f" {error.ctx.info_name}" if error.ctx and error.ctx.info_name in NAMES else ""
+    click.echo(f"error: {error.format_message()}", err=True)
+    click.echo(f"fix:   provision{where} --help", err=True)
+    return 2
