@@ -131,13 +131,16 @@ def apply(console: Console, *, dry_run: bool, yes: bool, **options: Any) -> Resu
 
     PROFILE names the workload (provision profiles); without one it is torch alone.
     """
-    from . import workflow
     from .host import LocalHost
 
     job = _job(options)
     _not_a_command(job.profile)
     if dry_run:
-        return workflow.plan(job, LocalHost(), console)
+        from .propose import plan
+
+        return plan(job, LocalHost(), console)
+    from . import workflow
+
     return workflow.provision(job, LocalHost(), console)
 
 
@@ -148,10 +151,10 @@ def apply(console: Console, *, dry_run: bool, yes: bool, **options: Any) -> Resu
 @click.option("--exit-code", is_flag=True, help="Exit with 10 when there is something to change.")
 def plan(console: Console, *, exit_code: bool, **options: Any) -> Result:
     """Show what apply would do, and why each other build was passed over. Changes nothing."""
-    from . import workflow
+    from . import propose
     from .host import LocalHost
 
-    return workflow.plan(_job(options), LocalHost(), console, exit_code=exit_code)
+    return propose.plan(_job(options), LocalHost(), console, exit_code=exit_code)
 
 
 @command

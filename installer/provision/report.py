@@ -171,6 +171,8 @@ def _telling(rejected: Iterable[Any], choice: Any) -> list[Any]:
     """The rejections that answer "why not newer": the newest build of each backend, nothing older than the choice."""
     seen: dict[str, Any] = {}
     for one in rejected:
+        if one.reason.value == "channel" or (one.found.startswith("only ") and one.found.endswith(" code")):
+            continue
         known = seen.get(one.build.backend)
         if known is None or one.build.torch > known.build.torch:
             seen[one.build.backend] = one
@@ -235,6 +237,20 @@ def verification_lines(verification: Verification) -> list[str]:
         f"in {duration_phrase(verification.seconds)}"
     )
     return lines
+
+
+def proof_phrase(verification: Verification) -> str:
+    """The proof in one line: what ran where, and what could not be checked."""
+    passed = [check for check in verification.checks if check.status is Status.PASSED]
+    skipped = [check for check in verification.checks if check.status is Status.SKIPPED]
+    kernels = [check.name for check in passed if "matmul" in check.name or "conv" in check.name]
+    where = "on the CPU" if all(name.startswith("cpu-") for name in kernels) else "on the GPU"
+    named = ", ".join(dict.fromkeys(name.removeprefix("cpu-").partition("-")[0] for name in kernels))
+    phrase = f"{len(passed)} checks" + (f", {named} {where} right" if kernels else "")
+    if skipped:
+        reasons = list(dict.fromkeys(check.detail or "no reason given" for check in skipped))
+        phrase += f"; {len(skipped)} not made: {reasons[0]}" + (f" and {len(reasons) - 1} more" if reasons[1:] else "")
+    return phrase
 
 
 def check_line(check: Check) -> str:

@@ -67,7 +67,8 @@ def history(job: Job) -> Result:
     generations = transaction.history(_prefix(job))
     rows = [generation.to_json() for generation in generations]
     lines = [
-        f"  {row['id']}  torch {row['note'].get('torch') or '-':<16} {row['note'].get('profile') or '-'}" for row in rows
+        f"{'now' if one.live else '   '}  {one.id}  torch {one.torch or '-':<16} {one.made[:16].replace('T', ' ')}"
+        for one in generations
     ]
     return Result(command="history", data={"generations": rows}, lines=tuple(lines or ["nothing to go back to"]))
 

@@ -1,0 +1,156 @@
+"""What would be done? From facts to a plan: decide, pin, compare. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .catalog import Build, load_catalog
+from .choose import Decision, decide
+from .console import Console
+from .environment import Environment, Python
+from .errors import ExitCode, InstallFailed, NoBuildFits
+from .facts import machine_for
+from .host import Host
+from .job import Job
+from .machine import Machine
+from .profile import Profile, load_profile
+from .report import Result, plan_lines
+from .resolve import Resolution
+
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .uv import Pins
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A build, pinned for one environment: everything that a change needs."""
+
+    build: Build
+    plan: Plan
+    pins: Pins
+    uv: str
+    variables: dict[str, str]
+
+
+def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False) -> Result:
+    """What `provision` would do, and why each other build was passed over. Raises ProvisionError."""
+    profile = load_profile(job.profile)
+    machine = machine_for(job, host)
+    environment = None if job.foreign else environment_for(job)
+    decision = decision_for(job, host, console, machine, environment, profile, executing=False)
+    build = decision.resolution.choice
+    proposal = bare_plan(machine, decision.resolution, environment)
+    if build is not None and environment is not None and not decision.from_table and not job.offline:
+        with tempfile.TemporaryDirectory(prefix="provision-") as folder:
+            proposal = pinned(job, host, decision, build, machine, environment, profile, Path(folder)).plan
+    lines = () if console.json else tuple(plan_lines(proposal, verbose=console.verbose))
+    if build is None:
+        problem = no_build(decision.resolution)
+        return Result(
+            command="plan", data=proposal.to_json(), lines=lines, exit_code=ExitCode.NO_BUILD, errors=(problem,)
+        )
+    code = ExitCode.CHANGES_PENDING if exit_code and proposal.changes else ExitCode.OK
+    return Result(command="plan", data=proposal.to_json(), lines=lines, exit_code=code)
+
+
+def environment_for(job: Job) -> Environment:
+    """The environment that the job is about, as it is."""
+    from .detect.environment import inspect_environment, target_prefix
+
+    return inspect_environment(target_prefix(job.env, os.environ, Path.cwd()), python=job.python_version)
+
+
+def decision_for(
+    job: Job,
+    host: Host,
+    console: Console,
+    machine: Machine,
+    environment: Environment | None,
+    profile: Profile,
+    *,
+    executing: bool,
+) -> Decision:
+    """The choice for this environment's Python, or for the Python that was asked for."""
+    asked = job.python_version
+    python = environment.python if environment else None
+    if asked is not None:
+        python = Python(version=asked.rstrip("t"), free_threaded=asked.endswith("t"))
+    return decide(job, host, console, machine, job.request(python, profile), executing=executing)
+
+
+def bare_plan(machine: Machine, resolution: Resolution, environment: Environment | None) -> Plan:
+    """The plan before anything is pinned."""
+    from .plan import Plan
+
+    return Plan(machine=machine, resolution=resolution, environment=environment, changes=None)
+
+
+def no_build(resolution: Resolution, proposal: Plan | None = None) -> NoBuildFits:
+    """That nothing fits, with the ways out."""
+    ways = "; ".join(f"{advice.do} (gains {advice.gains})" for advice in resolution.advice)
+    return NoBuildFits(
+        "no published build of torch can run on this machine as asked; each build's reason is in provision plan -v",
+        hint=ways or "ask for less with --gpu, --torch or --python, or for the CPU with --backend cpu",
+        data=proposal.to_json() if proposal else None,
+    )
+
+
+def pinned(
+    job: Job,
+    host: Host,
+    decision: Decision,
+    build: Build,
+    machine: Machine,
+    environment: Environment,
+    profile: Profile,
+    folder: Path,
+) -> Ready:
+    """Ask uv for the exact set (into `folder/pylock.toml`), and compare it with what is installed."""
+    from . import uv
+    from .detect.environment import interpreter
+    from .plan import COMPANIONS, FAMILY, Plan, changes_between
+    from .settings import uv_environment
+
+    engine = uv.find_uv(host)
+    variables = uv_environment(decision.settings, os.environ, offline=job.offline)
+    python = str(interpreter(environment.prefix)) if environment.exists else job.python_version or base_python()
+    keep = {name: one.version for name, one in environment.installed.items() if name not in FAMILY}
+    family = {"torch": f"=={build.requirement}"}
+    companions = load_catalog(job.base).companions_of(build.torch, build.backend, build.system)
+    for name in COMPANIONS:
+        if name in companions and (name in environment.installed or name in profile.companions):
+            family[name] = companions[name]
+    wanted = uv.Wanted(family=family, others=profile.packages, source=build.source, index_url=build.index_url)
+
+    def compiled(wanted: uv.Wanted) -> uv.Pins:
+        return uv.compile_pins(host, engine, wanted, folder=folder, python=python, env=variables, installed=keep)
+
+    try:
+        pins = compiled(wanted)
+    except InstallFailed as error:
+        if error.code != "resolution" or len(family) == 1 or profile.companions:
+            raise
+        # The source holds torch alone: what was built for the old torch cannot stay, and the plan shows that it goes.
+        pins = compiled(replace(wanted, family={"torch": family["torch"]}))
+    changes, broken = changes_between(environment, pins.versions)
+    sizes = [pin.size for pin in pins.packages if environment.version(pin.name) != pin.version]
+    proposal = Plan(
+        machine=machine,
+        resolution=decision.resolution,
+        environment=environment,
+        changes=changes,
+        broken=broken,
+        download_bytes=sum(size or 0 for size in sizes) or None,
+    )
+    return Ready(build=build, plan=proposal, pins=pins, uv=engine, variables=variables)
+
+
+def base_python() -> str:
+    """The interpreter that this tool's own was made from: a new environment shall not depend on the tool."""
+    return getattr(sys, "_base_executable", None) or sys.executable

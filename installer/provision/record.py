@@ -1,0 +1,124 @@
+"""What is written down after a proof: the lock beside the environment, the stamp, and builds that failed here."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from . import proof
+from .catalog import Build
+from .checks import Verification
+from .console import Console
+from .detect.environment import site_packages
+from .environment import Environment
+from .errors import AfterCommitFailed, VerificationFailed
+from .job import Job
+from .lock import FILE_NAME, Target, is_ours, lock_text
+from .machine import Machine, Vendor
+from .profile import Profile
+from .propose import Ready
+
+
+def lock_for(
+    machine: Machine, environment: Environment, ready: Ready, profile: Profile, verification: Verification
+) -> str:
+    """The text of the lock: what uv pinned, for which machine, and what was proven."""
+    build = ready.build
+    arches = {
+        f"sm_{gpu.arch.replace('.', '')}" if gpu.vendor is Vendor.NVIDIA else gpu.arch
+        for gpu in machine.gpus
+        if gpu.arch
+    }
+    return lock_text(
+        ready.pins.text,
+        backend=build.backend,
+        channel=build.channel.value,
+        profile=profile.name,
+        target=Target(
+            system=build.system.value,
+            machine=build.machine,
+            python=environment.python.minor,
+            arches=tuple(sorted(arches)),
+        ),
+        index_url=build.index_url,
+        verification=verification,
+    )
+
+
+def write_lock(prefix: Path, text: str, console: Console) -> Path | None:
+    """Put the lock beside the environment; a file there that is not ours stays. Raises AfterCommitFailed."""
+    path = prefix.parent / FILE_NAME
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.exists():
+            known = path.read_text(encoding="utf-8", errors="replace")
+            if known == text:
+                return path
+            if not is_ours(known):
+                console.message("warning", "foreign-lock", f"{path} was not written by provision and stays as it is")
+                return None
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise AfterCommitFailed(
+            f"the new environment is in place, but its lock {path} could not be written: {error.strerror or error}",
+            code="lock-not-written",
+            hint="make the folder writable and run provision again; nothing else is missing",
+        ) from error
+    return path
+
+
+def stamp(job: Job, machine: Machine, environment: Environment, build: Build) -> None:
+    """Note that this environment is proven for this machine and request."""
+    site = site_packages(environment.prefix)
+    if site is None or job.foreign:
+        return
+    now = time.time()
+    key = proof.proof_key(machine, environment, site, job.grounds())
+    proof.write_stamp(
+        proof.stamp_path(environment.prefix),
+        proof.Stamp(key=key, torch=build.requirement, backend=build.backend, proven=now, asked=now),
+    )
+
+
+def proven_before(job: Job, machine: Machine, environment: Environment) -> proof.Stamp | None:
+    """The stamp, where the last proof still covers this machine, request and environment."""
+    if not environment.exists or job.foreign:
+        return None
+    found = proof.read_stamp(proof.stamp_path(environment.prefix))
+    site = site_packages(environment.prefix)
+    if found is None or site is None or not (found.fresh or job.offline):
+        return None
+    return found if proof.proof_key(machine, environment, site, job.grounds()) == found.key else None
+
+
+def remember_failure(machine: Machine, build: Build, failed: VerificationFailed) -> None:
+    """This build did not pass on this machine: do not try it again."""
+    failure = proof.Failure(
+        machine=proof.machine_key(machine),
+        torch=str(build.torch),
+        backend=build.backend,
+        reason=failed.text.partition("(")[2].rpartition(")")[0] or failed.text,
+        day=time.strftime("%Y-%m-%d", time.gmtime()),
+    )
+    proof.remember(proof.failures_path(), [failure])
+
+
+def without_known_failures(builds: tuple[Build, ...], machine: Machine, console: Console) -> list[Build]:
+    """The builds, in order, that are not known to fail on this very machine."""
+    key = proof.machine_key(machine)
+    known = {(one.torch, one.backend): one for one in proof.read_failures(proof.failures_path()) if one.machine == key}
+    kept = []
+    for build in builds:
+        failed = known.get((str(build.torch), build.backend))
+        if failed is None:
+            kept.append(build)
+        else:
+            text = (
+                f"torch {build.name} is passed over: it failed here on {failed.day} ({failed.reason}); "
+                "provision clean --failures forgets that"
+            )
+            console.message("info", "remembered-failure", text)
+    return kept
