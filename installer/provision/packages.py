@@ -70,7 +70,8 @@ def judge_package(
     if known_by_version(name):
         return _by_version(name, version, capability)
     rule: Mapping[str, Any] = next((row for row in load_table()["package"] if row["name"] == name), {})
-    loading = [part for part in parts if part.loads and not _vendored(part)]
+    own = name.startswith("nvidia-")
+    loading = [part for part in parts if part.loads and (own or not _vendored(part))]
     if "per_cuda" in rule:
         found = _per_cuda(rule, version, loading, capability, torch_cuda)
     else:
@@ -99,7 +100,8 @@ def _by_libraries(rule: Mapping[str, Any], parts: Sequence[Part], capability: st
         verdict = weakest(part.judgement.verdict for part in covered) if covered else Verdict.PARTIAL
         decided_by = tuple(part.path for part in covered)
     gaps = [part for part in parts if part.path not in decided_by and _has_gap(part)]
-    return PackageVerdict(verdict=verdict, decided_by=decided_by, notes=tuple(_gap(part, capability) for part in gaps))
+    notes = () if verdict is Verdict.NOT_COVERED else tuple(_gap(part, capability) for part in gaps)
+    return PackageVerdict(verdict=verdict, decided_by=decided_by, notes=notes)
 
 
 def _per_cuda(
@@ -156,6 +158,8 @@ def _by_version(name: str, version: str | None, capability: str) -> PackageVerdi
         later = next((later for later in rows if version_tuple(later["to"]) >= here), None)
         newer = f"; {later['since']} is the first that has it" if later else ""
         return PackageVerdict(verdict=Verdict.NOT_COVERED, notes=(f"made before {sm(capability)}{newer}",))
+    if here < low and "feature" in row:
+        return PackageVerdict(verdict=Verdict.PARTIAL, notes=(f"{row['feature']} begins at {sm(row['from'])}",))
     if here < low:
         return PackageVerdict(verdict=Verdict.NOT_COVERED, notes=(f"begins at {sm(row['from'])}",))
     return PackageVerdict(verdict=Verdict.COVERED)

@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-import os
-import re
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .binaries import find_binaries
 from .coverage import (
     Judgement,
     Verdict,
@@ -26,20 +24,11 @@ from .coverage import (
     sm,
     version_tuple,
 )
-from .errors import UsageProblem
-from .fatbin import Format, Image, Library, scan_file
-from .packages import WITHOUT_CUDA, PackageVerdict, Part, judge_package, known_by_version
+from .fatbin import Format, Image, Library
+from .packages import PackageVerdict, Part, judge_package, known_by_version
 
 _LOADED = {Format.ELF, Format.PE}
 """Formats that a process loads; archives, objects and bare cubins decide nothing about a package."""
-
-_TEXT = re.compile(
-    r"\.(pyc?|pyi|pyx|pxd|ipynb|[hc]|hpp|hh|cuh|inl|inc|cc|cpp|cu|in|cmake|f90|txt|md|rst|json|ya?ml|toml|cfg|ini|typed"
-    r"|html?|css|m?js|ts|map|svg|png|jpe?g|gif|ico|ttf|woff2?|csv|tsv|np[yz]|mat|pth?|tcl|po|mo|sh|bat|ps1|gz|bz2|xz|zip"
-    r"|whl|egg|pem|crt)$",
-    re.IGNORECASE,
-)
-"""Names that are no binaries: not opened when a folder is looked through. Anything else is recognised by its bytes."""
 
 
 def verdict(
@@ -112,6 +101,22 @@ class ScannedFile:
     library: Library
     package: str | None = None
     verdicts: Mapping[str, Judgement] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def loads(self) -> bool:
+        """A process can load it; an archive, an object or a bare cubin it cannot."""
+        return self.library.format in _LOADED
+
+    @property
+    def specific(self) -> bool:
+        """All of its code is for single GPUs or families (`a` and `f` targets)."""
+        archs = [image.arch for profile in self.library.loadable for image in profile.images]
+        return bool(archs) and all(arch.endswith(("a", "f")) for arch in archs)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why something could not be said of it."""
+        return tuple(dict.fromkeys(judged.why for judged in self.verdicts.values() if judged.why))
 
     def to_json(self) -> dict[str, Any]:
         library = self.library
@@ -200,16 +205,20 @@ def scan(
     packages: list[ScannedPackage] = []
     looked_at = 0
     for path in map(Path, paths):
-        found = _find(path)
-        beside = found.torch_cuda or torch_cuda
-        rows: list[ScannedFile] = []
-        for name, owner, library in found.libraries:
-            looked_at += 1
-            if library.has_code or found.explicit:
-                judged = {sm(at): verdict(library, at, driver_cuda=driver_cuda) for at in capabilities}
-                rows.append(ScannedFile(path=name, library=library, package=owner, verdicts=judged))
+        found = find_binaries(path)
+        looked_at += len(found.binaries)
+        rows = [
+            ScannedFile(
+                path=binary.name,
+                library=binary.library,
+                package=binary.owner,
+                verdicts={sm(at): verdict(binary.library, at, driver_cuda=driver_cuda) for at in capabilities},
+            )
+            for binary in found.binaries
+            if binary.library.has_code or found.one_file
+        ]
         files += rows
-        packages += _packages(found.distributions, rows, capabilities, beside)
+        packages += _packages(found.distributions, rows, capabilities, found.torch_cuda or torch_cuda)
     return ScanReport(
         archs=tuple(map(sm, capabilities)), files=tuple(files), packages=tuple(packages), looked_at=looked_at
     )
@@ -221,195 +230,65 @@ def _packages(
     capabilities: Sequence[str],
     torch_cuda: str | None,
 ) -> Iterator[ScannedPackage]:
-    """The packages that have GPU code, or are known to have some, or are torch."""
-    parts: dict[str, list[tuple[ScannedFile, bool]]] = {}
+    """The packages that load GPU code or are known to, and torch (whose CPU build has none)."""
+    owned: dict[str, list[ScannedFile]] = {}
     for row in rows:
         if row.package is not None:
-            archs = [image.arch for profile in row.library.loadable for image in profile.images]
-            parts.setdefault(row.package, []).append((row, bool(archs) and all(arch[-1] in "af" for arch in archs)))
+            owned.setdefault(row.package, []).append(row)
     for name, version in sorted(distributions.items()):
-        if name not in parts and name != "torch" and not known_by_version(name):
+        here = owned.get(name, [])
+        if name != "torch" and not known_by_version(name) and not any(row.loads for row in here):
             continue
-        verdicts = {
-            sm(capability): judge_package(
-                name,
-                version,
-                [
-                    Part(
-                        path=row.path,
-                        judgement=row.verdicts[sm(capability)],
-                        loads=row.library.format in _LOADED,
-                        specific=specific,
-                    )
-                    for row, specific in parts.get(name, ())
-                ],
-                capability,
-                torch_cuda=torch_cuda,
-            )
-            for capability in capabilities
-        }
+        verdicts = {}
+        for capability in capabilities:
+            parts = [
+                Part(path=row.path, judgement=row.verdicts[sm(capability)], loads=row.loads, specific=row.specific)
+                for row in here
+            ]
+            verdicts[sm(capability)] = judge_package(name, version, parts, capability, torch_cuda=torch_cuda)
         yield ScannedPackage(name=name, version=version, verdicts=verdicts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """One path: its libraries (name, normalized name of the distribution, contents) and distributions with versions."""
+def report_lines(report: ScanReport) -> list[str]:
+    """The report as a person reads it: a line a package (or file without one), then what is worth knowing."""
+    deciding = {path for package in report.packages for found in package.verdicts.values() for path in found.decided_by}
+    owned = {package.name for package in report.packages}
+    rows = [["package", *report.archs, "code"]]
+    for package in report.packages:
+        held = [file for file in report.files if file.package == package.name and file.loads]
+        code = {code_words(file.library) for file in held if file.path in deciding} or {"none"}
+        verdicts = [package.verdicts[arch].verdict.value for arch in report.archs]
+        name = f"{package.name} {package.version or ''}".rstrip()
+        if known_by_version(package.name):
+            rows.append([name, *verdicts, "by its version"])
+        else:
+            rows.append([name, *verdicts, code.pop() if len(code) == 1 else f"{len(code)} sets of code, see --json"])
+    alone = [file for file in report.files if file.package is None or (file.package not in owned and file.loads)]
+    rows += [
+        [file.path, *(str(file.verdicts[arch]) for arch in report.archs), code_words(file.library)] for file in alone
+    ]
+    if len(rows) == 1:
+        return [f"No GPU code found in {report.looked_at} files."]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    notes = dict.fromkeys(
+        f"{package.name}: {note}"
+        for package in report.packages
+        for found in package.verdicts.values()
+        for note in found.notes
+    ) | dict.fromkeys(f"{file.path}: {reason}" for file in alone for reason in file.reasons)
+    return [*lines, *([""] if notes else []), *notes]
 
-    libraries: Iterable[tuple[str, str | None, Library]]
-    distributions: Mapping[str, str | None] = field(default_factory=dict)
-    torch_cuda: str | None = None
-    explicit: bool = False
 
-
-def _find(path: Path) -> _Found:
-    if path.is_dir():
-        return _folder(path)
-    if not path.exists():
-        raise UsageProblem(
-            f"{path} is not there",
-            code="no-such-path",
-            hint="name an environment, a site-packages folder, a wheel or a library",
+def code_words(library: Library) -> str:
+    """What a library holds in one line: `sm_75 80 90a + compute_120 (PTX ISA 9.0), 476 containers, zstd`."""
+    if not library.loadable:
+        return "link inputs only" if library.relocatable else "no kernels" if library.stubs else "none"
+    words = " ".join(["sm_" + " ".join(arch[3:] for arch in library.cubins)] if library.cubins else [])
+    if library.ptx:
+        ptx = " ".join(
+            ["compute_" + " ".join(arch[8:] for arch in library.ptx), f"(PTX ISA {' '.join(library.ptx_isa)})"]
         )
-    if path.suffix == ".whl":
-        return _wheel(path)
-    return _Found(libraries=[(str(path), None, _read(path))], explicit=True)
-
-
-def _wheel(path: Path) -> _Found:
-    import zipfile
-
-    from .fatbin import scan_wheel
-
-    name, _, rest = path.name.removesuffix(".whl").partition("-")
-    package = _normalized(name)
-    try:
-        version_file = _member(path, f"{name}/version.py") if package == "torch" else None
-        libraries = [
-            (member, package, library) for member, library in scan_wheel(path, lambda member: not _is_text(member))
-        ]
-    except (zipfile.BadZipFile, OSError) as problem:
-        raise UsageProblem(
-            f"{path} cannot be read as a wheel: {problem}", code="bad-wheel", hint="download it again"
-        ) from problem
-    return _Found(
-        libraries=libraries,
-        distributions={package: rest.partition("-")[0] or None},
-        torch_cuda=parse_torch_cuda(version_file) if version_file else None,
-    )
-
-
-def _member(path: Path, name: str) -> str | None:
-    import zipfile
-
-    with zipfile.ZipFile(path) as wheel:
-        try:
-            return wheel.read(name).decode("utf-8", "replace")
-        except KeyError:
-            return None
-
-
-def _folder(path: Path) -> _Found:
-    """An environment's site-packages (and, under conda, its libraries), or any folder."""
-    roots = [path]
-    if (path / "pyvenv.cfg").is_file() or (path / "conda-meta").is_dir():
-        roots = [*path.glob("lib/python*/site-packages"), *path.glob("Lib/site-packages")]
-        if (path / "conda-meta").is_dir():
-            roots.append(path / ("Library" if os.name == "nt" else "lib"))
-    libraries: list[tuple[str, str | None, Library]] = []
-    distributions: dict[str, str | None] = {}
-    torch_cuda = None
-    seen: set[tuple[int, int]] = set()
-    for root in roots:
-        owners, here = _records(root)
-        distributions |= here
-        version_file = root / "torch" / "version.py"
-        if version_file.is_file():
-            torch_cuda = parse_torch_cuda(version_file.read_text(encoding="utf-8", errors="replace"))
-        for name in _binaries(root, skip={other for other in roots if other != root}):
-            try:
-                status = os.stat(root / name)
-            except OSError:
-                continue  # a dangling link
-            identity = status.st_dev, status.st_ino
-            if identity in seen or not stat.S_ISREG(status.st_mode):
-                continue  # a second name of the same file, or no file
-            if status.st_ino:
-                seen.add(identity)
-            owner = owners.get(name) or _by_folder(name, here)
-            libraries.append((name, owner, _read(root / name)))
-    return _Found(libraries=libraries, distributions=distributions, torch_cuda=torch_cuda)
-
-
-def _read(path: Path) -> Library:
-    try:
-        return scan_file(path)
-    except OSError as problem:
-        return Library(format=Format.OTHER, unread=(f"cannot be read ({problem.strerror or problem})",))
-
-
-def _binaries(root: Path, skip: set[Path]) -> list[str]:
-    """The files below `root` that may be binaries, as posix paths: links after files, otherwise sorted."""
-    found: list[tuple[bool, str]] = []
-    pending = [""]
-    while pending:
-        below = pending.pop()
-        try:
-            entries = list(os.scandir(root / below))
-        except OSError:
-            continue
-        for entry in entries:
-            name = below + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name != "__pycache__" and root / name not in skip:
-                    pending.append(name + "/")
-            elif not _is_text(entry.name):
-                found.append((entry.is_symlink(), name))
-    return [name for _, name in sorted(found)]
-
-
-def _is_text(name: str) -> bool:
-    return _TEXT.search(name) is not None
-
-
-def _records(root: Path) -> tuple[dict[str, str], dict[str, str | None]]:
-    """Which distribution each binary below `root` belongs to (by RECORD), and the distributions with their versions."""
-    owners: dict[str, str] = {}
-    distributions: dict[str, str | None] = {}
-    for folder in root.glob("*.dist-info"):
-        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
-        name = _normalized(name)
-        distributions[name] = version or None
-        try:
-            record = (folder / "RECORD").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        for path in parse_record(record):
-            if not _is_text(path):
-                owners[path] = name
-    return owners, distributions
-
-
-def parse_record(text: str) -> list[str]:
-    """The paths of a RECORD (PEP 376: rows of path, hash, size), as they are written there, with forward slashes."""
-    paths = []
-    for line in text.splitlines():
-        quoted = line.startswith('"')
-        path = line[1:].partition('",')[0].replace('""', '"') if quoted else line.partition(",")[0]
-        paths.append(path.replace("\\", "/"))
-    return paths
-
-
-def parse_torch_cuda(text: str) -> str | None:
-    """The CUDA version in the text of `torch/version.py`: "12.8", WITHOUT_CUDA where it says None; None: not found."""
-    match = re.search(r"^cuda\b[^=\n]*=\s*(?:['\"](\d+\.\d+)['\"]|None)", text, re.M)
-    return match and (match[1] or WITHOUT_CUDA)
-
-
-def _by_folder(name: str, distributions: Mapping[str, str | None]) -> str | None:
-    """Without a RECORD: the distribution that is named like the top folder (or its vendored `torch.libs`)."""
-    top = _normalized(name.partition("/")[0].removesuffix(".libs"))
-    return top if top in distributions else None
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+        words = f"{words} + {ptx}" if words else ptx
+    containers = f"{library.containers} container" + "s" * (library.containers > 1)
+    return ", ".join([words, containers, *(["zstd"] if library.zstd else [])])
