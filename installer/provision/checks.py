@@ -94,7 +94,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that is wrong, with its evidence, cause and remedy (argument lists to run, or None)."""
+    """Something that is wrong: its evidence, its cause, the remedy in words, and as argument lists to run (or None)."""
 
     code: str
     severity: Severity
@@ -102,6 +102,7 @@ class Finding:
     evidence: str
     cause: str
     fix: tuple[tuple[str, ...], ...] | None = None
+    remedy: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """`findings[]` of `doctor --json`."""
@@ -111,5 +112,6 @@ class Finding:
             "title": self.title,
             "evidence": self.evidence,
             "cause": self.cause,
+            "remedy": self.remedy,
             "fix": [list(argv) for argv in self.fix] if self.fix is not None else None,
         }
