@@ -1,4 +1,4 @@
-"""Fixtures that several rooms' tests share."""
+"""Fixtures that several rooms' tests share, and which tests run when nobody says so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from typing import Any
 
 import pytest
 from index import Server, Tree, serve, standard_tree
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without -m: everything but the tests that take long or download much."""
+    if not config.option.markexpr:
+        config.option.markexpr = "not slow and not registry"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+$table = @{ Name = 'a' Size = 3 }

@@ -1,0 +1,1 @@
+python --version && Write-Output 'found'

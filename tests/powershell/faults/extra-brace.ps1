@@ -1,0 +1,4 @@
+function Get-Answer {
+    return 42
+}
+}

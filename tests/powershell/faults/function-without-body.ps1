@@ -1,0 +1,3 @@
+function Get-Answer
+
+Write-Output 'done'

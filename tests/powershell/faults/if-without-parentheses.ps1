@@ -1,0 +1,3 @@
+if $env:OS -eq 'Windows_NT' {
+    Write-Output 'Windows'
+}

@@ -1,0 +1,6 @@
+function Get-Text {
+    $text = @"
+some text
+    "@
+    return $text
+}

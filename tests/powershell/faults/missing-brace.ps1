@@ -1,0 +1,4 @@
+function Get-Answer {
+    if ($true) {
+        return 42
+}

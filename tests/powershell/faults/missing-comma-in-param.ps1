@@ -1,0 +1,4 @@
+function Get-Sum {
+    param([int] $First [int] $Second)
+    $First + $Second
+}

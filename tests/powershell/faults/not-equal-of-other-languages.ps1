@@ -1,0 +1,4 @@
+$code = 1
+if ($code != 0) {
+    Write-Output 'failed'
+}

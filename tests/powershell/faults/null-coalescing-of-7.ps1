@@ -1,0 +1,1 @@
+$home = $env:PROVISION_HOME ?? 'C:\provision'

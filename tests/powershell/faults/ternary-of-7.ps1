@@ -1,0 +1,1 @@
+$name = $IsWindows ? 'python.exe' : 'python'

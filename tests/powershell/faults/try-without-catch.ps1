@@ -1,0 +1,4 @@
+try {
+    Get-Item 'C:\nowhere'
+}
+Write-Output 'done'

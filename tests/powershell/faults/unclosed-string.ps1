@@ -1,0 +1,2 @@
+Write-Output "the answer
+$answer = 42
