@@ -110,8 +110,13 @@ def nvidia_signs(answers: Mapping[str, Answer]) -> bool:
     return (
         "nvidia" in _vendors(answers.get("pci"))
         or bool(answers.get("tegra") and answers["tegra"].facts)
-        or any(answers[source].facts for source in ("module", "/dev") if source in answers)
+        or bool(answers.get("module") and answers["module"].facts)
+        or any(node.startswith(("nvidia", "dxg")) for node in _nodes(answers))
     )
+
+
+def _nodes(answers: Mapping[str, Answer]) -> list[str]:
+    return ((answers["/dev"].fact("device-nodes") if "/dev" in answers else None) or "").split()
 
 
 def _vendors(answer: Answer | None) -> set[str]:

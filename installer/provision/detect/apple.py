@@ -8,7 +8,7 @@ from ..host import Host
 from ..machine import Driver, Vendor
 from .answer import TIMEOUT, Answer, Seen, facts_of
 
-KEYS = ("machdep.cpu.brand_string", "hw.memsize", "kern.osproductversion")
+KEYS = ("machdep.cpu.brand_string", "hw.memsize", "kern.osproductversion", "sysctl.proc_translated")
 
 
 def ask_apple(host: Host) -> Answer:
@@ -27,7 +27,9 @@ def parse_sysctl(text: str) -> Answer:
     values = dict(re.findall(r"^([\w.]+): (.*)$", text, re.M))
     chip = values.get("machdep.cpu.brand_string", "")
     version = values.get("kern.osproductversion")
-    facts = facts_of("sysctl", macos__version=version, macos__chip=chip or None)
+    facts = facts_of(
+        "sysctl", macos__version=version, macos__chip=chip or None, macos__rosetta=values.get("sysctl.proc_translated")
+    )
     if not chip.startswith("Apple "):
         return Answer.nothing("sysctl", f"the processor is {chip or 'unnamed'}, not Apple silicon", facts=facts)
     memory = values.get("hw.memsize", "")

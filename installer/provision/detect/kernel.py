@@ -75,10 +75,10 @@ def ask_secure_boot(host: Host) -> str | None:
 def ask_nodes(host: Host) -> Answer:
     """The device nodes: without them (or /dev/dxg in WSL) a container has no GPU, whatever else it holds."""
     try:
-        names = [*host.list_dir("/dev", prefix="nvidia"), *host.list_dir("/dev", prefix="dxg")]
+        names = [name for prefix in ("nvidia", "dxg", "kfd") for name in host.list_dir("/dev", prefix=prefix)]
     except OSError as error:
         return Answer.nothing("/dev", error.strerror or str(error))
-    return Answer(source="/dev", facts=facts_of("/dev", nvidia__device_nodes=" ".join(names) or None))
+    return Answer(source="/dev", facts=facts_of("/dev", device_nodes=" ".join(names) or None))
 
 
 def ask_libraries(host: Host, system: System) -> Answer:

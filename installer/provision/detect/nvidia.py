@@ -40,7 +40,7 @@ def _asked(source: str, host: Host, script: str, module: str | None, parse: Call
     try:
         completed = host.run_script(script, timeout=TIMEOUT, module=module)
     except OSError as error:
-        return Answer.nothing(source, str(error))
+        return Answer.nothing(source, error.strerror or str(error))
     return parse(completed)
 
 
