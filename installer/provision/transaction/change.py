@@ -18,10 +18,25 @@ from .. import uv
 from ..detect.environment import interpreter
 from ..errors import AfterCommitFailed, InstallFailed, Interrupted, ProvisionError, TargetUnusable
 from ..host import Completed
-from . import clone, disk, generations, guard, heal, lock, settle, signals, snapshot, swap, switch, tiers, work
+from . import (
+    clone,
+    disk,
+    generations,
+    guard,
+    heal,
+    lock,
+    recovery,
+    settle,
+    signals,
+    snapshot,
+    swap,
+    switch,
+    tiers,
+    work,
+)
 from .generations import Generation
 from .outcome import after_commit, explain, honest, honest_after
-from .place import STAGING, Place, real
+from .place import STAGING, Place, existing, real
 from .settle import Staged
 from .snapshot import Entry
 from .steps import step
@@ -107,6 +122,9 @@ class Change:
 
     def _begin(self) -> None:
         target = real(self._target)
+        for found in existing(target):
+            if found.untidy():
+                recovery.recover(found, self._say)
         self.fresh = not guard.check(target)
         if self.fresh and self._create is None:
             raise TargetUnusable(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import TargetUnusable
-from .place import Place, establish
+from .place import Place, establish, unnoticed
 
 _POLL_SECONDS = 0.1
 
@@ -43,7 +43,8 @@ class Lock:
         place.gens.rmdir()
         for name in ("state.json", ".gitignore", "CACHEDIR.TAG", "lock"):
             (place.root / name).unlink(missing_ok=True)
-        place.root.rmdir()
+        with unnoticed(place):
+            place.root.rmdir()
 
 
 def acquire(place: Place, *, wait: float = 0.0, say: Callable[[str], None] | None = None) -> Lock:

@@ -16,7 +16,9 @@ point or its parent cannot be written):
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from ..errors import TargetUnusable
 
 SUFFIX = ".provision"
 STAGING = ".staging"
-_TIDY = frozenset({".gitignore", "CACHEDIR.TAG", "lock", "holder", "gens", "state.json"})
+_TIDY = frozenset({".gitignore", "CACHEDIR.TAG", "lock", "gens", "state.json"})
 """What lies in the state folder when nobody works and nothing is unfinished."""
 
 _TIDY_SUFFIXES = frozenset({"", ".json", ".seal"})
@@ -108,10 +110,20 @@ def existing(target: Path) -> tuple[Place, ...]:
     return tuple(place for place in places if os.path.isdir(place.root))
 
 
+@contextlib.contextmanager
+def unnoticed(place: Place) -> Iterator[None]:
+    """Making and removing the state folder inside an environment does not change the environment's own mtime."""
+    before = os.stat(place.target) if place.inside else None
+    yield
+    if before is not None:
+        os.utime(place.target, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def establish(place: Place) -> None:
     """Make the state folder. Raises TargetUnusable where somebody else has put something there, and OSError."""
     try:
-        os.mkdir(place.root, 0o700)
+        with unnoticed(place):
+            os.mkdir(place.root, 0o700)
     except FileExistsError:
         found = os.lstat(place.root)
         import stat

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ class Intent:
     outgoing: str | None
     live: str | None
     before: str | None
-    begun: bool = False
     entries: tuple[tuple[str, int], ...] = ()
     """Only for Tier.INSIDE: what `incoming` holds at its top, with inodes."""
 
@@ -81,8 +80,8 @@ def position(place: Place, intent: Intent) -> Position:
     if intent.leaving is None or intent.tier is Tier.EXCHANGE:
         arrived = disk.identity(place.target) == intent.incoming_ino
         return Position.AFTER if arrived else Position.BEFORE
-    begun = intent.begun if intent.tier is Tier.COPY_UP else left
-    if not begun:
+    begun = not os.path.lexists(place.target / "pyvenv.cfg") if intent.tier is Tier.COPY_UP else left
+    if comes and not begun:
         return Position.BEFORE
     return Position.HALF if comes else Position.AFTER
 
@@ -123,9 +122,7 @@ def carry_out(place: Place, intent: Intent) -> None:
         disk.exchange(incoming, target)
     else:
         if intent.tier is Tier.COPY_UP:
-            if not intent.begun:
-                disk.write(place.intent, json.dumps(replace(intent, begun=True).to_json()))
-            disk.remove(target / "pyvenv.cfg")  # from now on nobody mistakes it for an environment
+            disk.remove(target / "pyvenv.cfg")  # from now on nobody takes it for an environment: see `position`
             disk.remove(target)
         elif now is Position.BEFORE:
             disk.move(target, outgoing)
