@@ -85,7 +85,7 @@ class _Process:
     def answer(self, order: Mapping[str, Any], timeout: float) -> Answer:
         """One process: an order, an answer."""
         order = {**order, "scratch": str(self.scratch), "patience": self.patience}
-        argv = [str(self.python), "-I", "-", json.dumps(order)]
+        argv = [str(self.python), "-I", "-B", "-", json.dumps(order)]
         try:
             return parse_answer(self.host.run(argv, input=self.program, cwd=str(self.empty), timeout=timeout))
         except OSError as error:

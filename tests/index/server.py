@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -88,6 +90,7 @@ class Server:
         for path, wheels in tree.pytorch.items():
             for top in ("whl", "flat"):
                 self._files.update({f"/{top}/{path}/{one.filename}": one for one in wheels})
+        self._cache = tempfile.TemporaryDirectory(prefix="provision-index-", ignore_cleanup_errors=True)
         self.closing = threading.Event()
         self._http = _Http(self)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -113,16 +116,21 @@ class Server:
         return f"{self.url}/flat/{backend}/"
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Environment variables (`base`: this process's) under which tools see these indexes and no others."""
+        """Environment variables (`base`: this process's) under which tools see these indexes and no others.
+
+        Their caches are this server's own: the next one may get the same port and have other wheels there.
+        """
         own = ("PIP_", "UV_", "PROVISION_")
         kept = {k: v for k, v in (os.environ if base is None else base).items() if not k.upper().startswith(own)}
         without_proxy = {k: v for k, v in kept.items() if not k.upper().endswith("_PROXY")}
         return {
             **without_proxy,
             "PROVISION_INDEX_BASE": self.pytorch,
+            "PIP_CACHE_DIR": str(Path(self._cache.name) / "pip"),
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_INDEX_URL": self.packages,
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "UV_CACHE_DIR": str(Path(self._cache.name) / "uv"),
             "UV_DEFAULT_INDEX": self.packages,
             "UV_NO_CONFIG": "1",
         }
@@ -157,6 +165,7 @@ class Server:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
+        self._cache.cleanup()
 
     def __enter__(self) -> Server:
         return self
@@ -330,7 +339,7 @@ class _Handler(BaseHTTPRequestHandler):
         etag = f'"{hashlib.sha256(answer.body).hexdigest()[:16]}"'
         headers = (*answer.headers, ("ETag", etag), ("Accept-Ranges", "bytes"))
         if self.headers.get("If-None-Match") == etag:
-            return _Answer(status=304, headers=headers)
+            return _Answer(status=304, type=answer.type, headers=headers)
         unit, _, span = self.headers.get("Range", "").partition("=")
         if unit == "bytes" and "," not in span:
             first, _, last = span.partition("-")
@@ -347,7 +356,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = _spoil(body)
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.type)
-        self.send_header("Content-Length", str(len(body)))
+        if answer.status != 304:
+            self.send_header("Content-Length", str(len(body)))
         for name, value in answer.headers:
             self.send_header(name, value)
         if fault is Fault.TRUNCATED:

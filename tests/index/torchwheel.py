@@ -86,7 +86,7 @@ def torch_wheel(
     assert behaviour in get_args(Behaviour), behaviour
     platform = platform or host_platform()
     full = f"{version}+{backend}" if not platform.startswith("macos") else version
-    files: dict[str, bytes | str] = dict(_package())
+    files: dict[str, bytes | str] = dict(standin_files("torch"))
     files["torch/version.py"] = _version_file(full, backend)
     files["torch/_build.py"] = f"ARCHES = {tuple(arches)!r}\nBEHAVIOUR = {behaviour!r}\n"
     files.update(_libraries(platform, backend, tuple(arches)))
@@ -102,9 +102,11 @@ def torch_wheel(
 
 
 @cache
-def _package() -> dict[str, bytes]:
+def standin_files(package: str) -> dict[str, bytes]:
+    """The files of a stand-in package; one that has no folder is a module with a docstring."""
     root = Path(__file__).parent / "standin"
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.glob("torch/**/*.py"))}
+    found = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.glob(f"{package}/**/*.py"))}
+    return found or {f"{package}/__init__.py": f'"""A stand-in for {package}."""\n'.encode()}
 
 
 def _version_file(full: str, backend: str) -> str:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .torchwheel import Behaviour, toolkit, torch_wheel, wheel_tag
+from .torchwheel import Behaviour, standin_files, toolkit, torch_wheel, wheel_tag
 from .wheel import Wheel, normalize, wheel
 
 
@@ -103,8 +103,8 @@ def _plain(release: Mapping[str, Any], backend: str, *rest: Any) -> list[Wheel]:
 
 @cache
 def _companion(name: str, version: str, tag: str, requires: tuple[str, ...] = ()) -> Wheel:
-    module = f'"""A stand-in for {name}."""\n\n__version__ = {version!r}\n'
-    return wheel(name, version, tag=tag, requires=requires, files={f"{name}/__init__.py": module})
+    files = {f"{name}/version.py": f"__version__ = {version!r}\n".encode(), **standin_files(name)}
+    return wheel(name, version, tag=tag, requires=requires, files=files)
 
 
 def _torch_needs(release: Mapping[str, Any], backend: str, platform: str) -> tuple[str, ...]:

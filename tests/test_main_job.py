@@ -1,0 +1,330 @@
+"""The whole job, as a person runs it: real uv, real wheels from a loopback index, real environments.
+
+GPUs are played by libraries that the real nvidia-ml-py loads (tests/nvml); torch is a small package that asks them
+(tests/index).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from index import Server, torch_wheel, wheel
+from nvml import stand_in
+from running import Person, tree_state
+
+Scene = Callable[..., Server]
+
+RTX_5090 = {"driver": "570.124.06", "cuda": "12.8"}
+
+
+def no_gpu(server: Server) -> dict[str, str]:
+    """A machine whose NVML says that there is no driver, seeing this index."""
+    return stand_in.environment(base=server.environ(), nvml_init=9, libcuda=False, smi=False, gpus=())
+
+
+@pytest.fixture
+def blackwell(tmp_path: Path, index: Server) -> Person:
+    """An RTX 5090 with driver 570.124.06, seeing the standard index."""
+    return Person(tmp_path, stand_in.environment(base=index.environ(), **RTX_5090))
+
+
+@pytest.fixture
+def plain(tmp_path: Path, index: Server) -> Person:
+    """A machine without a GPU, seeing the standard index."""
+    return Person(tmp_path, no_gpu(index))
+
+
+class TestFromNothing:
+    def test_an_rtx_5090_gets_the_newest_build_with_its_kernels_proven(self, blackwell: Person) -> None:
+        run = blackwell.run("--json")
+        assert run.code == 0, run.err
+        assert run.data["choice"]["packages"] == {"torch": "2.11.0+cu128"}
+        assert run.data["coverage"] == [{"gpu": 0, "arch": "12.0", "by": "sm_120", "kind": "cubin"}]
+        checks = {check["name"]: check["status"] for check in run.data["verification"]["checks"]}
+        assert checks["kernels-sm_120"] == checks["matmul-fp32"] == checks["arch-list"] == "passed"
+        assert blackwell.python("import torch; print(torch.__version__)") == "2.11.0+cu128"
+
+    def test_the_lock_beside_it_pins_every_package_with_its_hash(self, blackwell: Person) -> None:
+        assert blackwell.run().code == 0
+        lock = tomllib.loads((blackwell.folder / "pylock.provision.toml").read_text())
+        assert lock["tool"]["provision"]["backend"] == "cu128"
+        assert lock["tool"]["provision"]["target"]["arches"] == ["sm_120"]
+        assert {"torch", "triton", "filelock"} <= {package["name"] for package in lock["packages"]}
+        for package in lock["packages"]:
+            assert all(len(file["hashes"]["sha256"]) == 64 for file in package["wheels"]), package
+
+    def test_a_machine_without_a_gpu_gets_the_cpu_build_and_hears_what_was_not_checked(self, plain: Person) -> None:
+        run = plain.run("--json")
+        assert run.code == 0, run.err
+        assert run.data["choice"]["packages"] == {"torch": "2.15.0+cpu"}
+        checks = {check["name"]: check for check in run.data["verification"]["checks"]}
+        assert checks["cpu-matmul-fp32"]["status"] == "passed"
+        assert checks["gpu-available"]["status"] == "skipped"
+        assert "no GPU" in checks["gpu-available"]["detail"]
+
+    def test_nothing_lies_around_but_what_the_readme_names(self, plain: Person) -> None:
+        assert plain.run().code == 0
+        assert sorted(path.name for path in plain.folder.iterdir()) == [
+            ".venv",
+            ".venv.provision",
+            "pylock.provision.toml",
+        ]
+
+    def test_the_environment_does_not_depend_on_the_tools_own(self, plain: Person) -> None:
+        assert plain.run().code == 0
+        assert str(Path(sys.prefix)) not in (plain.env / "pyvenv.cfg").read_text()
+
+
+class TestAgain:
+    def test_a_second_run_says_already_right_and_changes_nothing(self, plain: Person, index: Server) -> None:
+        assert plain.run().code == 0
+        before = tree_state(plain.folder)
+        with index.recording() as requests:
+            again = plain.run()
+        assert again.code == 0
+        assert "already right" in again.out
+        assert requests == []
+        assert tree_state(plain.folder) == before
+
+    def test_without_its_stamp_it_proves_again_and_still_changes_nothing(self, plain: Person) -> None:
+        assert plain.run().code == 0
+        before = tree_state(plain.env)
+        for path in plain.home.rglob("proofs/*.json"):
+            path.unlink()
+        again = plain.run("--json")
+        assert again.data["changed"] is False
+        assert tree_state(plain.env) == before
+
+    def test_a_torch_file_that_went_missing_is_noticed_and_put_back(self, plain: Person) -> None:
+        assert plain.run().code == 0
+        library = next(plain.env.rglob("torch/_matrix.py"), None) or next(plain.env.rglob("torch/__init__.py"))
+        library.unlink()
+        again = plain.run("--json")
+        assert again.code == 0, again.err
+        assert again.data["changed"] is True
+        assert library.exists()
+
+    def test_another_version_is_swapped_in_and_back(self, plain: Person) -> None:
+        for asked, expected in [("2.9.1", "2.9.1+cpu"), ("<2.9", "2.8.0+cpu"), ("2.15.0", "2.15.0+cpu")]:
+            run = plain.run("--torch", asked, "--json")
+            assert run.code == 0, run.out
+            assert plain.python("import torch; print(torch.__version__)") == expected
+
+
+class TestSwap:
+    def start(self, person: Person, index: Server, *packages: str, backend: str) -> None:
+        """An environment as uv itself would make it."""
+        environ = {
+            **index.environ(),
+            "UV_INDEX": f"{index.pytorch}/{backend}",
+            "UV_INDEX_STRATEGY": "unsafe-best-match",
+        }
+        for command in (["venv", str(person.env)], ["pip", "install", "-p", str(person.env), *packages]):
+            subprocess.run([sys.executable, "-m", "uv", *command], env=environ, check=True, capture_output=True)
+
+    def test_old_torch_its_companions_and_orphaned_cuda_wheels_go(self, blackwell: Person, index: Server) -> None:
+        self.start(blackwell, index, "torch==2.6.0+cu126", "torchvision==0.21.0+cu126", backend="cu126")
+        run = blackwell.run("--json")
+        assert run.code == 0, run.out + run.err
+        changes = {change["name"]: (change["old"], change["new"]) for change in run.data["changes"]}
+        assert changes["torch"] == ("2.6.0+cu126", "2.11.0+cu128")
+        assert changes["torchvision"] == ("0.21.0+cu126", "0.26.0+cu128")
+        installed = {info.name.split("-")[0] for info in blackwell.env.rglob("*.dist-info")}
+        assert "torch" in installed
+        assert "torchvision" in installed
+
+    def test_everything_else_stays_byte_for_byte(self, plain: Person, index: Server) -> None:
+        self.start(plain, index, "torch==2.9.1+cpu", "packaging", "numpy", backend="cpu")
+        site = next(plain.env.rglob("site-packages"))
+        mine = site / "mine.py"
+        mine.write_text("precious = 1\n")
+        kept = {name: value for name, value in contents(site).items() if not is_torch(name)}
+        assert plain.run().code == 0
+        after = contents(site)
+        assert {name: after.get(name) for name in kept} == kept
+
+    def test_a_package_that_pins_the_old_torch_needs_consent(self, tmp_path: Path, scene: Scene) -> None:
+        server = scene(packages=[wheel("xformers", "0.0.28", requires=["torch==2.9.1"])])
+        person = Person(tmp_path, no_gpu(server))
+        self.start(person, server, "torch==2.9.1+cpu", "xformers==0.0.28", backend="cpu")
+        before = tree_state(person.env)
+        refused = person.run()
+        assert refused.code == 2
+        assert "xformers 0.0.28" in refused.err
+        assert "--yes" in refused.err
+        assert tree_state(person.env) == before
+        agreed = person.run("--yes")
+        assert agreed.code == 0, agreed.err
+        assert not list(person.env.rglob("xformers*"))
+
+
+class TestNotProven:
+    @pytest.mark.parametrize(
+        ("behaviour", "said"),
+        [
+            ("no-kernel", "no kernel image"),
+            ("wrong-result", "matmul"),
+            ("import-fails", "import"),
+            ("segfault", "SIGSEGV"),
+            ("not-available", "gpu-available"),
+        ],
+    )
+    def test_a_build_that_fails_leaves_the_old_environment_byte_for_byte(
+        self, tmp_path: Path, scene: Scene, behaviour: str, said: str
+    ) -> None:
+        server = scene(behaviour={"2.11.0+cu128": behaviour})
+        person = Person(tmp_path, stand_in.environment(base=server.environ(), **RTX_5090))
+        assert person.run("--torch", "2.7.1").code == 0
+        before, lying = tree_state(person.env), names(person.folder)
+        run = person.run("--no-retry", "--json")
+        assert run.code == 6, run.out
+        assert said in run.out
+        assert tree_state(person.env) == before
+        assert names(person.folder) == lying
+
+    def test_the_next_candidate_is_taken_and_the_failure_remembered(self, tmp_path: Path, scene: Scene) -> None:
+        server = scene(behaviour={"2.11.0+cu128": "no-kernel"})
+        person = Person(tmp_path, stand_in.environment(base=server.environ(), **RTX_5090))
+        run = person.run("--json")
+        assert run.code == 0, run.out
+        version = person.python("import torch; print(torch.__version__)")
+        assert version not in ("2.11.0+cu128", "")
+        codes = [message["code"] for message in run.json["messages"]]
+        assert "candidate-failed" in codes
+        person.run("--torch", "2.7.1")
+        later = person.run("--json")
+        assert "remembered-failure" in [message["code"] for message in later.json["messages"]]
+
+    def test_a_wheel_whose_binaries_lack_the_gpu_is_refused_whatever_the_table_said(
+        self, tmp_path: Path, scene: Scene
+    ) -> None:
+        narrow = torch_wheel("2.11.0", "cu128", arches=("sm_80", "sm_90"))
+        server = scene(without=["2.11.0+cu128"], pytorch={"cu128": [narrow]})
+        person = Person(tmp_path, stand_in.environment(base=server.environ(), **RTX_5090))
+        run = person.run("--no-retry", "--json")
+        assert run.code == 6
+        assert "kernels-sm_120" in run.out
+        assert not person.env.exists()
+
+
+class TestSources:
+    """Where the wheel comes from: the PyTorch index, the user's own settings, the default package index."""
+
+    DEAD = "http://127.0.0.1:9"
+
+    def test_a_find_links_folder_serves_where_the_pytorch_index_is_out_of_reach(
+        self, tmp_path: Path, index: Server, cpu_folder: Path
+    ) -> None:
+        person = Person(
+            tmp_path, no_gpu(index) | {"PROVISION_INDEX_BASE": self.DEAD, "PIP_FIND_LINKS": str(cpu_folder)}
+        )
+        run = person.run("--json")
+        assert run.code == 0, run.out + run.err
+        assert run.data["choice"]["packages"] == {"torch": "2.13.0+cpu"}
+        assert "source-unreachable" in [message["code"] for message in run.json["messages"]]
+
+    def test_the_default_package_index_serves_its_plain_wheel_with_a_notice(
+        self, tmp_path: Path, index: Server
+    ) -> None:
+        person = Person(tmp_path, no_gpu(index) | {"PROVISION_INDEX_BASE": self.DEAD})
+        run = person.run("--json")
+        assert run.code == 0, run.out + run.err
+        assert run.data["choice"]["torch"] == "2.15.0"
+        assert run.data["choice"]["backend"] == "cu132"
+        assert person.python("import torch; print(torch.__version__)").startswith("2.15.0")
+
+    def test_a_mirror_is_asked_instead(self, tmp_path: Path, index: Server) -> None:
+        person = Person(tmp_path, no_gpu(index) | {"PROVISION_INDEX_BASE": self.DEAD})
+        run = person.run("plan", "--index-base", index.pytorch, "--json")
+        assert run.data["choice"]["index_url"] == f"{index.pytorch}/cpu"
+
+    def test_without_any_network_the_environment_stays_and_the_reason_is_told(
+        self, tmp_path: Path, index: Server
+    ) -> None:
+        dead = {"PROVISION_INDEX_BASE": self.DEAD, "UV_DEFAULT_INDEX": f"{self.DEAD}/simple"}
+        environ = no_gpu(index) | dead
+        person = Person(tmp_path, environ)
+        run = person.run("--json")
+        assert run.code == 5
+        assert run.json["errors"][0]["code"] == "network"
+        assert "refused" in run.json["errors"][0]["text"]
+        assert list(person.folder.iterdir()) == []
+        offline = person.run("plan", "--offline", "--json")
+        assert offline.code == 0
+        assert offline.data["choice"]["packages"] == {"torch": "2.15.0+cpu"}
+
+
+class TestBadInput:
+    def test_an_unknown_profile_gets_the_nearest_name(self, plain: Person) -> None:
+        run = plain.run("torhc")
+        assert run.code == 2
+        assert "provision torch" in run.err
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", '{"platform": 1, "gpus": []}', '{"platform": {"system": "beos"}}'])
+    def test_a_malformed_machine_file_is_named(self, plain: Person, text: str) -> None:
+        (plain.folder / "machine.json").write_text(text)
+        run = plain.run("plan", "--machine", "machine.json", "--offline")
+        assert run.code == 9
+        assert "machine.json" in run.err
+        assert "Traceback" not in run.err
+
+    def test_a_python_that_no_build_fits_is_told_with_the_ways_out(self, plain: Person) -> None:
+        run = plain.run("plan", "--python", "3.7", "--json")
+        assert run.code == 3
+        assert {one["reason"] for one in run.data["rejected"]} >= {"python-not-built"}
+        assert run.json["errors"][0]["hint"]
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes everywhere: run the tests as a user")
+    def test_an_unwritable_folder_is_told(self, plain: Person) -> None:
+        plain.folder.chmod(0o555)
+        try:
+            run = plain.run()
+        finally:
+            plain.folder.chmod(0o755)
+        assert run.code in (4, 5)
+        assert "Traceback" not in run.err
+
+    def test_something_else_at_the_path_is_left_alone(self, plain: Person) -> None:
+        plain.env.mkdir()
+        (plain.env / "thesis.txt").write_text("years of work")
+        run = plain.run()
+        assert run.code == 4
+        assert (plain.env / "thesis.txt").read_text() == "years of work"
+
+    def test_the_environment_that_it_runs_from_is_refused(self, plain: Person) -> None:
+        run = plain.run("--env", sys.prefix, "--torch", "2.9.1")
+        assert run.code == 4
+        assert "--env" in run.err
+
+
+def contents(site: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(site)): path.read_bytes()
+        for path in site.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def names(folder: Path) -> list[str]:
+    """Everything that lies below a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def is_torch(name: str) -> bool:
+    return name.startswith(("torch", "functorch", "triton", "nvidia"))
+
+
+@pytest.fixture
+def cpu_folder(tmp_path: Path) -> Path:
+    """A folder that holds torch 2.13.0+cpu and nothing else."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    made = torch_wheel("2.13.0", "cpu")
+    (folder / made.filename).write_bytes(made.content)
+    return folder
