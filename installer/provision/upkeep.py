@@ -118,3 +118,69 @@ def profiles(name: str | None) -> Result:
         data={"profiles": [{"name": one, "summary": summary} for one, summary in rows]},
         lines=tuple(f"  {one:<14} {summary}" for one, summary in rows),
     )
+
+
+def scan(job: Job, host: Host, console: Console, *, paths: tuple[Path, ...], require: tuple[str, ...]) -> Result:
+    """What the binaries hold, judged for this machine's GPUs, those asked for, or another machine's."""
+    from . import scan as scanning
+    from .errors import UsageProblem
+    from .facts import machine_for
+    from .machine import Vendor
+
+    asked = [_capability(text) for text in (*job.gpus, *require)]
+    driver_cuda = None
+    if not asked:
+        machine = machine_for(job, host)
+        asked = [gpu.arch for gpu in machine.gpus if gpu.vendor is Vendor.NVIDIA and gpu.arch]
+        driver = machine.driver(Vendor.NVIDIA)
+        driver_cuda = driver.cuda if driver else None
+    prefix = _prefix(job)
+    if not paths and not prefix.exists():
+        raise UsageProblem(f"there is no environment at {prefix}", hint="give a path: provision scan PATH")
+    report = scanning.scan(paths or (prefix,), asked, driver_cuda=driver_cuda)
+    lines = scanning.report_lines(report)
+    unmet = [reason for text in require for reason in report.unmet("sm_" + _capability(text).replace(".", ""))]
+    return Result(
+        command="scan",
+        data=report.to_json() | ({"unmet": unmet} if require else {}),
+        lines=(*lines, *(f"! {reason}" for reason in unmet)),
+        exit_code=ExitCode.FINDINGS if unmet else ExitCode.OK,
+    )
+
+
+def _capability(text: str) -> str:
+    """`sm_120` or `12.0` → `12.0`. Raises UsageProblem."""
+    import re
+
+    from .errors import UsageProblem
+
+    match = re.fullmatch(r"(?:sm_)?(\d{1,2})\.?(\d)[af]?", text)
+    if match is None:
+        raise UsageProblem(f"{text!r} is not a GPU architecture", hint="for example: sm_120 or 12.0")
+    return f"{match[1]}.{match[2]}"
+
+
+def clean(job: Job, console: Console, *, failures: bool, cache: bool, everything: bool) -> Result:
+    """Remove kept generations (default), remembered failures, index pages, or everything this tool ever made."""
+    import shutil
+
+    from . import proof, transaction
+    from .choose import cache_folder
+
+    removed = []
+    prefix = _prefix(job)
+    if everything or not (failures or cache):
+        removed += [str(one) for one in transaction.clean(prefix, everything=everything, say=console.progress)]
+    folders = [cache_folder()] if cache or everything else []
+    folders += [proof.failures_path()] if failures or everything else []
+    folders += [proof.data_folder() / "proofs"] if everything else []
+    for path in folders:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+        else:
+            continue
+        removed.append(str(path))
+    lines = [f" - {one}" for one in removed] or ["nothing to remove"]
+    return Result(command="clean", data={"removed": removed}, lines=tuple(lines))
