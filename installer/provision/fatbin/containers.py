@@ -20,8 +20,8 @@ _COMPRESSED = 0x1000 | 0x2000 | _ZSTD
 _TOLD = _ZSTD | _SPECIFIC | _FAMILY
 _KNOWN_FLAGS = 0x7F | _COMPRESSED | _SPECIFIC | _FAMILY | 0x1000000
 
-_STUB_CUBIN, _STUB_CUBIN_100, _STUB_PTX = 2500, 4000, 88
-"""Uncompressed sizes below which a cubin (one of sm_100 or later), and PTX, hold no kernel."""
+_STUB_CUBIN, _STUB_CUBIN_100, _STUB_PTX = 2500, 4000, 89
+"""Uncompressed sizes below which a cubin, a cubin for sm_100 or later, and PTX hold no kernel; see the package."""
 
 _MOST_HEADERS = 100_000
 _MOST_REASONS = 20
@@ -89,26 +89,19 @@ class Collector:
             head = source.read(at, 16 + 64)
             magic, version, header_size, size = _CONTAINER.unpack_from(head)
             if magic != MAGIC:
-                at = self.between(source, at, end)
+                block = source.read(at, min(4096, end - at))
+                padding = len(block) - len(block.lstrip(b"\0"))
+                if padding < 8:
+                    self.cannot("bytes between the containers that are neither code nor padding")
+                    return
+                at += padding & ~7
             elif version != 1 or header_size < 16 or at + header_size + size > end:
                 self.cannot(f"a container of version {version} with a header of {header_size} bytes and {size} more")
-                at += 8
+                return
             else:
                 first = head[16:] if header_size == 16 else b""
                 self.container(source, at + header_size, at + header_size + size, first, relocatable)
                 at = at + header_size + size + 7 & ~7
-
-    def between(self, source: Source, at: int, end: int) -> int:
-        """Where to go on after bytes that are no container: zeros are padding, anything else is not read."""
-        block = source.read(at, min(4096, end - at))
-        found = block.find(MAGIC)
-        while found > 0 and found % 8:
-            found = block.find(MAGIC, found + 1)
-        skipped = block if found < 0 else block[:found]
-        if not skipped.strip(b"\0"):
-            return at + len(skipped)
-        self.cannot("bytes between the containers that are neither code nor padding")
-        return end if found < 0 else at + found
 
     def container(self, source: Source, at: int, end: int, first: bytes, relocatable: bool) -> None:
         """The entries of one container from `at` to `end`; `first` is the first header, where it is read already."""

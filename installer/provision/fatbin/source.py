@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import IO, Protocol
@@ -31,7 +32,8 @@ class File:
         self.descriptor = descriptor
         self.size = os.fstat(descriptor).st_size
         if hasattr(os, "posix_fadvise"):  # read-ahead would multiply what is read
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+            with contextlib.suppress(OSError):  # a pipe
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
     if hasattr(os, "pread"):
 
