@@ -34,6 +34,7 @@ HEADER = """\
 # nightly    a series of daily builds: `since` the first day with this content, `until` the last, `seen` the last seen
 # companion  what goes with a torch: version specifiers of other packages
 # bounds     the same for packages that follow a range of torch versions
+# family     GPUs of AMD and Intel known by their names (regular expressions that exclude each other); "none" = no build
 #
 # exists / contents: primary (read from the wheel, its metadata or the build scripts), reported (seen by others),
 # inferred (by rule from neighbouring rows). Sources are ids of the table [sources].
@@ -54,6 +55,7 @@ ORDER = {
         "torch", "torchvision", "torchaudio", "triton", "triton-windows", "xformers", "confidence", "source", "note",
     ),
     "bounds": ("package", "torch", "backend", "version", "confidence", "source", "note"),
+    "family": ("vendor", "arch", "name", "source"),
 }  # fmt: skip
 
 
@@ -87,10 +89,12 @@ def _sources(kind: str, row: Mapping[str, Any]) -> list[str]:
 
 def _place(kind: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
     platforms = ["linux x86_64", "linux aarch64", "windows x86_64", "windows aarch64", "macos aarch64", "macos x86_64"]
-    first = row.get("torch", "0").split()[0] if kind != "bounds" else "0"
+    first = row.get("torch", "0").split()[0] if kind not in {"bounds", "family"} else "0"
     return (
         platforms.index(row["on"]) if "on" in row else -1,
         row.get("package", ""),
+        row.get("vendor", ""),
+        row.get("arch", ""),
         *natural(row.get("backend", "")),
         Version(first),
         str(row.get("since", "")),

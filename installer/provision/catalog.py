@@ -1,14 +1,12 @@
 """Which builds of torch exist, what does each hold, and where can it be had?
 
-Two answers are put together here: the shipped table (`data/catalog.toml`, one row a build, each with its source) and
-what live indexes hold (`Listing` values, read by `index`). `load_catalog` gives the first, `with_listings` the two
-together; the index wins. Nothing here asks anything or decides anything.
+The values, and the shipped table (`data/catalog.toml`: one row a build, each with its source). What live indexes hold
+comes as `Listing`s from `index`; `listings` puts the two together. Nothing here asks anything or decides anything.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from .errors import BadData
-from .machine import System
+from .machine import System, Vendor
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -114,7 +112,7 @@ class Build:
     published: bool = True
     since: date | None = None
     until: date | None = None
-    provenance: str = ""
+    provenance: tuple[str, ...] = ()
     note: str = ""
     read: date | None = None
 
@@ -146,10 +144,30 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
-    """All known builds, release days, companions, and what plain wheels are. Immutable.
+class Family:
+    """GPUs that share an arch, known by a regular expression for their names. Arch "none": no build ever."""
 
-    `history` holds series of nightlies that have ended; only `as_of` looks at them.
+    vendor: Vendor
+    arch: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """Which `version` of a package goes with a range of torch versions (with these backends; none = with all)."""
+
+    package: str
+    torch: str
+    version: str
+    backends: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """All known builds, release days, companions, GPU families, and what plain wheels are. Immutable.
+
+    `history` holds series of nightlies that have ended; only `as_of` looks at them. `provenance` is the text of each
+    source id that a build names.
     """
 
     builds: tuple[Build, ...]
@@ -157,6 +175,9 @@ class Catalog:
     releases: Mapping[Version, date]
     plain: Mapping[tuple[Version, str], str]
     companions: Mapping[Version, Mapping[str, str]]
+    bounds: tuple[Bound, ...]
+    families: tuple[Family, ...]
+    provenance: Mapping[str, str]
     read: date
     source: Source
 
@@ -169,12 +190,26 @@ class Catalog:
         return self.plain.get((torch, f"{system.value} {machine}"))
 
     def companions_of(self, torch: Version, backend: str, system: System) -> Mapping[str, str]:
-        """Package → version specifier of what goes with this torch: {"torchvision": "==0.29.2", …}."""
-        row = self.companions.get(Version(torch.base_version), {})
-        left_out = {"triton"} if system is not System.LINUX else {"triton-windows"}
-        if not backend.startswith("cu"):
-            left_out |= {"triton", "triton-windows", "xformers"}
-        return MappingProxyType({name: spec for name, spec in row.items() if name not in left_out})
+        """Package → version specifier of what goes with this torch: {"torchvision": "==0.29.2", …}.
+
+        A package is left out where it has nothing for this torch, backend or system.
+        """
+        from packaging.specifiers import SpecifierSet
+
+        cuda = backend.startswith("cu")
+        wrong = {"triton-windows"} if system is System.LINUX else {"triton"}
+        if not cuda:
+            wrong |= {"triton", "triton-windows", "xformers"}
+        release = Version(torch.base_version)
+        found = {name: spec for name, spec in self.companions.get(release, {}).items() if name not in wrong}
+        for bound in self.bounds:
+            if (not bound.backends or backend in bound.backends) and release in SpecifierSet(bound.torch):
+                found[bound.package] = bound.version
+        return MappingProxyType(found)
+
+    def sources_of(self, build: Build) -> tuple[str, ...]:
+        """The texts of the sources of a build's row: what says that it exists, then what says what it holds."""
+        return tuple(self.provenance.get(name, name) for name in build.provenance)
 
     def on(self, system: System, machine: str) -> tuple[Build, ...]:
         """The builds for one platform."""
@@ -262,6 +297,16 @@ def parse_catalog(data: Mapping[str, Any], source: Source) -> Catalog:
         history: list[Build] = []
         for row in (*data["build"], *data["nightly"]):
             (history if "until" in row else builds).extend(_builds(row, source, read, version, release_pythons))
+        bounds = [
+            Bound(
+                package=row["package"],
+                torch=row["torch"],
+                version=row["version"],
+                backends=frozenset(row.get("backend", "").split()),
+            )
+            for row in data["bounds"]
+        ]
+        families = [Family(vendor=Vendor(row["vendor"]), arch=row["arch"], name=row["name"]) for row in data["family"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadData(f"{TABLE.name}: {error!r} in row {dict(row)!r}", hint="mend the row") from error
     return Catalog(
@@ -270,6 +315,9 @@ def parse_catalog(data: Mapping[str, Any], source: Source) -> Catalog:
         releases=MappingProxyType(releases),
         plain=MappingProxyType(plain),
         companions=MappingProxyType(companions),
+        bounds=tuple(bounds),
+        families=tuple(families),
+        provenance=MappingProxyType(data["sources"]),
         read=read,
         source=source,
     )
@@ -304,7 +352,7 @@ def _builds(
         "floating": floating,
         "since": row.get("since"),
         "until": row.get("until"),
-        "provenance": row["contents_source"],
+        "provenance": tuple(dict.fromkeys(f"{row['exists_source']} {row['contents_source']}".split())),
         "note": row.get("note", ""),
         "read": read,
     }
@@ -313,174 +361,3 @@ def _builds(
         torch = version(f"{text}.dev{last:%Y%m%d}" if floating else text)
         builds.append(Build(torch=torch, pythons=pythons or release_pythons.get(torch), **shared))
     return builds
-
-
-# ── what live sources hold ──────────────────────────────────────────────────────────────────────────────────────────
-
-_BACKEND = re.compile(r"cpu|xpu|cu\d{2,3}|rocm\d+(\.\d+)*")
-
-Key = tuple[Version, str, System, str, Channel]
-"""What a build is, wherever it lies: torch, backend, system, machine, channel."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Held:
-    source: Source
-    local: str | None
-    pythons: frozenset[str]
-
-
-def with_listings(catalog: Catalog, listings: Iterable[Listing], *, reached: Collection[Source]) -> Catalog:
-    """The catalog as the live sources have it; they win over the table (contracts 5.7).
-
-    `reached` are the sources that answered at all. A page of the PyTorch index that was asked for comes as a Listing,
-    one without wheels where the index has no such page; of pages that nobody asked for the table stays true, as long
-    as the index was reached.
-
-    A build is taken from the PyTorch index or its mirror, else from the user's own indexes and folders in their order,
-    else from the default package index (a wheel without a local version there is the build that `plain` names). What
-    none of them holds stays in the catalog as not `published`. What they hold and the table lacks appears, its
-    contents taken over by `_contents`. A series of nightlies becomes the days that the index lists.
-    """
-    preference = list(SourceKind)
-    held: dict[Key, _Held] = {}
-    asked: set[tuple[str | None, Channel]] = set()
-    for listing in sorted(listings, key=lambda listing: preference.index(listing.source.kind)):
-        if listing.source.kind is SourceKind.PYTORCH_INDEX:
-            asked.add((listing.backend, listing.channel))
-        for key, found in _held(catalog, listing).items():
-            held.setdefault(key, found)
-    table_stands = any(source.kind is SourceKind.PYTORCH_INDEX for source in reached)
-    builds = []
-    known = set()
-    for build in catalog.builds:
-        key = (build.torch, build.backend, build.system, build.machine, build.channel)
-        known.add(key)
-        unasked = table_stands and (build.backend, build.channel) not in asked
-        if found := held.get(key):
-            pythons = found.pythons or build.pythons
-            builds.append(
-                replace(
-                    build, source=found.source, local=found.local, pythons=pythons, exists="primary", floating=False
-                )
-            )
-        elif not build.floating or unasked:
-            builds.append(build if unasked else replace(build, published=False))
-    neighbours = _Neighbours(catalog)
-    builds += [neighbours.build(key, found) for key, found in held.items() if key not in known]
-    return replace(catalog, builds=tuple(builds))
-
-
-def _held(catalog: Catalog, listing: Listing) -> dict[Key, _Held]:
-    """The torch builds on one page, each with the Pythons that it has wheels for."""
-    official = listing.source.kind is SourceKind.PYTORCH_INDEX
-    pythons: dict[tuple[Key, str | None], set[str]] = {}
-    for wheel in listing.wheels:
-        if wheel.name != "torch" or wheel.yanked:
-            continue
-        torch = Version(wheel.version.public)
-        channel = listing.channel if official else _channel_of(torch)
-        for tag in wheel.tags:
-            platform = _platform_of(tag.platform)
-            if platform is None:
-                continue
-            backend = listing.backend if official else _backend_of(catalog, torch, wheel.version.local, *platform)
-            if backend is None or (official and wheel.version.local not in (None, backend)):
-                continue
-            free_threaded = "t" if tag.abi.endswith("t") and tag.abi.startswith("cp") else ""
-            key = (torch, backend, *platform, channel)
-            pythons.setdefault((key, wheel.version.local), set()).add(tag.interpreter + free_threaded)
-    held: dict[Key, _Held] = {}
-    for (key, local), tags in pythons.items():
-        if key not in held or local is not None:
-            held[key] = _Held(source=listing.source, local=local, pythons=frozenset(tags))
-    return held
-
-
-def _channel_of(torch: Version) -> Channel:
-    if torch.is_devrelease:
-        return Channel.NIGHTLY
-    return Channel.TEST if torch.is_prerelease else Channel.STABLE
-
-
-def _backend_of(catalog: Catalog, torch: Version, local: str | None, system: System, machine: str) -> str | None:
-    """The backend of a wheel that lies on no backend's page: its local version, or what plain wheels are."""
-    if local is not None:
-        return local if _BACKEND.fullmatch(local) else None
-    platform = f"{system.value} {machine}"
-    older = [known for known, on in catalog.plain if on == platform and known <= torch]
-    return catalog.plain[max(older), platform] if older else None
-
-
-def _platform_of(tag: str) -> tuple[System, str] | None:
-    """`manylinux_2_28_x86_64` → linux x86_64; None for platforms that we do not know."""
-    for start, system in (("manylinux", System.LINUX), ("linux", System.LINUX), ("macosx", System.MACOS)):
-        if tag.startswith(start):
-            for end, machine in (("x86_64", "x86_64"), ("aarch64", "aarch64"), ("arm64", "aarch64")):
-                if tag.endswith(end):
-                    return system, machine
-    return {"win_amd64": (System.WINDOWS, "x86_64"), "win_arm64": (System.WINDOWS, "aarch64")}.get(tag)
-
-
-class _Neighbours:
-    """What a build that the table lacks probably holds, by rows near it.
-
-    1. a nightly: the series of the same backend; 2. the same backend's nearest older torch (else the oldest); 3. for a
-    new CUDA backend the same rules with the nearest older toolkit of the same major (else the nearest newer);
-    4. nothing: then no GPU counts as covered. PTX is taken over for nightlies only: in releases it came and went.
-    """
-
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
-        self.by_page: dict[tuple[str, System, str], list[Build]] = {}
-        for build in catalog.builds:
-            self.by_page.setdefault((build.backend, build.system, build.machine), []).append(build)
-
-    def build(self, key: Key, held: _Held) -> Build:
-        torch, backend, system, machine, channel = key
-        near = self._nearest(torch, backend, system, machine, channel)
-        return Build(
-            torch=torch,
-            backend=backend,
-            system=system,
-            machine=machine,
-            channel=channel,
-            source=held.source,
-            local=held.local,
-            pythons=held.pythons,
-            arches=near.arches if near else (),
-            ptx=near.ptx if near and channel is Channel.NIGHTLY is near.channel else (),
-            advertised=near.advertised if near and near.backend == backend else True,
-            confidence="inferred",
-            exists="primary",
-            provenance=f"listed by {held.source.label}",
-            note=f"contents as {near.name}" if near else "contents unknown",
-        )
-
-    def _nearest(self, torch: Version, backend: str, system: System, machine: str, channel: Channel) -> Build | None:
-        rows = self.by_page.get((backend, system, machine), [])
-        toolkit = toolkit_of(backend)
-        if not rows and toolkit is not None:
-            pages = [
-                (toolkit_number(other), other)
-                for other, *platform in self.by_page
-                if platform == [system, machine] and other.startswith("cu")
-            ]
-            wanted = toolkit_number(backend)
-            same_major = sorted(page for page in pages if page[0][0] == wanted[0])
-            older = [page for page in same_major if page[0] <= wanted]
-            if near := older[-1:] or same_major[:1]:
-                rows = self.by_page[near[0][1], system, machine]
-        same_channel = [row for row in rows if row.channel is channel]
-        older_rows = [row for row in same_channel or rows if row.torch <= torch]
-        return (
-            max(older_rows, key=lambda row: row.torch)
-            if older_rows
-            else min(same_channel or rows, key=lambda row: row.torch, default=None)
-        )
-
-
-def toolkit_number(backend: str) -> tuple[int, int]:
-    """(13, 0) of `cu130`."""
-    major, _, minor = (toolkit_of(backend) or "0.0").partition(".")
-    return int(major), int(minor)

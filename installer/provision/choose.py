@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .catalog import Build, Catalog, Channel, Source, SourceKind, load_catalog, with_listings
+from .catalog import Build, Catalog, Channel, Source, SourceKind, load_catalog
 from .console import Console
 from .errors import InstallFailed
 from .host import Host
 from .index import Survey, http_fetch, package_index_question, pytorch_questions, survey, user_questions
 from .job import Job
+from .listings import with_listings
 from .machine import Machine
 from .resolve import Request, Resolution, resolve
 from .settings import Settings, ask_settings, redact, uv_environment

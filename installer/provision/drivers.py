@@ -6,7 +6,7 @@ Under WSL the driver's number is a Windows one: callers pass `windows=True` ther
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -89,6 +89,26 @@ def serves(capability: str, version: str, *, windows: bool) -> tuple[bool, str]:
     old_enough = row.last is None or version_tuple(version)[0] <= row.last
     limits = [f">={row.first}" if row.first else "", f"<={row.last}.x" if row.last else ""]
     return new_enough and old_enough, ", ".join(limit for limit in limits if limit)
+
+
+def landmarks(capabilities: Iterable[str], *, windows: bool) -> tuple[str, ...]:
+    """The versions at which something changes for GPUs of these capabilities, ascending: floors, branches, support."""
+    table = _table(windows)
+    versions = {*table.floors.values(), *(str(major) for major, _ in table.branches)}
+    for capability in capabilities:
+        row = table.support.get(capability)
+        versions |= {str(limit) for limit in (row.first, row.last) if limit is not None} if row else set()
+    return tuple(sorted(versions, key=version_tuple))
+
+
+def newest_branch(*, windows: bool) -> str:
+    """The newest branch of the table."""
+    return str(_table(windows).branches[-1][0])
+
+
+def beyond_table(version: str, *, windows: bool) -> bool:
+    """Whether a driver belongs to the newest branch of the table, or to one that the table does not know."""
+    return _branch(version_tuple(version)[0], windows=windows) == len(_table(windows).branches)
 
 
 @lru_cache(maxsize=2)
