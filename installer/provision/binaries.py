@@ -25,6 +25,8 @@ _TEXT = re.compile(
 )
 """Names that are no binaries: not opened when a folder is looked through. Anything else is recognised by its bytes."""
 
+_NO_CODE = ("__pycache__", ".dist-info", ".egg-info")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binary:
@@ -151,7 +153,7 @@ def _candidates(root: Path, skip: set[Path]) -> Iterator[str]:
         for entry in entries:
             name = below + entry.name
             if entry.is_dir(follow_symlinks=False):
-                if entry.name != "__pycache__" and root / name not in skip:
+                if not entry.name.endswith(_NO_CODE) and root / name not in skip:
                     pending.append(name + "/")
             elif not _TEXT.search(entry.name):
                 found.append((entry.is_symlink(), name))
