@@ -27,31 +27,31 @@ from .settings import Settings, ask_settings, redact, uv_environment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The resolution and what it rests on. `from_table` says that no live source was asked."""
+    """The resolution and what it rests on. `from_table`: the shipped table answered alone."""
 
     resolution: Resolution
-    settings: Settings
-    survey: Survey
     from_table: bool
+    settings: Settings | None = None
 
 
 def decide(job: Job, host: Host, console: Console, machine: Machine, request: Request, *, executing: bool) -> Decision:
     """Choose a build. Raises InstallFailed (`network`) where every source is out of reach."""
     catalog = _catalog(job)
     table = resolve(machine, request, catalog)
-    settings = ask_settings(host)
     if job.as_of or (job.offline and (job.foreign or not executing)):
-        return Decision(resolution=table, settings=settings, survey=Survey(answers=()), from_table=True)
+        return Decision(resolution=table, from_table=True)
+
+    settings = ask_settings(host)
     answers = _ask(job, host, console, settings, catalog, table)
     pytorch = next((source for source in answers.reached if source.kind is SourceKind.PYTORCH_INDEX), None)
     for source, problem in answers.unreachable.items():
         console.message("warning", "source-unreachable", f"{source.label} could not be reached: {problem}")
     if pytorch is None and job.foreign and not executing:
         console.message("info", "from-table", "answered from the shipped table: what is on the index now was not seen")
-        return Decision(resolution=table, settings=settings, survey=answers, from_table=True)
+        return Decision(resolution=table, settings=settings, from_table=True)
     if not answers.reached:
         if job.offline:
-            return Decision(resolution=table, settings=settings, survey=answers, from_table=True)
+            return Decision(resolution=table, settings=settings, from_table=True)
         raise InstallFailed(
             "no source of torch could be reached: " + _problems(answers.unreachable),
             code="network",
@@ -59,7 +59,7 @@ def decide(job: Job, host: Host, console: Console, machine: Machine, request: Re
             "or see what would be chosen: provision plan --offline",
         )
     live = with_listings(catalog, answers.listings, reached=answers.reached)
-    return Decision(resolution=resolve(machine, request, live), settings=settings, survey=answers, from_table=False)
+    return Decision(resolution=resolve(machine, request, live), settings=settings, from_table=False)
 
 
 def _catalog(job: Job) -> Catalog:
@@ -78,6 +78,9 @@ def _catalog(job: Job) -> Catalog:
 
 def _ask(job: Job, host: Host, console: Console, settings: Settings, catalog: Catalog, table: Resolution) -> Survey:
     """Ask the PyTorch index for the backends that could matter, and the user's sources; then, if need be, the rest."""
+    from . import uv
+    from .index import Survey
+
     fetch = http_fetch(settings)
     cache = cache_folder()
     questions = pytorch_questions(job.base, _worth_asking(table, catalog))
@@ -85,8 +88,6 @@ def _ask(job: Job, host: Host, console: Console, settings: Settings, catalog: Ca
     reached = {source.kind for source in first.reached}
     if SourceKind.PYTORCH_INDEX in reached or settings.index_url or settings.no_index:
         return first
-    from . import uv
-
     address = uv.default_index(host, uv.find_uv(host), uv_environment(settings, os.environ))
     if address is None:
         return first
@@ -105,6 +106,7 @@ def _worth_asking(table: Resolution, catalog: Catalog) -> Iterable[tuple[str, Ch
 
 
 def _problems(unreachable: Mapping[Source, str]) -> str:
+
     return "; ".join(f"{source.label}: {redact(problem)}" for source, problem in unreachable.items())
 
 

@@ -10,29 +10,30 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-import click
-
 from .errors import ExitCode, ProvisionError
-from .report import ASCII, Message, Result, envelope, error_lines
+from .report import Message, Result, envelope, error_lines
+
+ASCII = str.maketrans({"✓": "+", "✗": "X", "…": ".", "─": "-", "→": ">", "·": "|", "×": "x", "—": "-", "≤": "<"})
+"""What a stream that is not UTF-8 gets instead."""
 
 STYLES = {
-    "error": {"fg": "red", "bold": True},
-    "fix:": {"fg": "cyan"},
-    "next:": {"fg": "cyan"},
-    "cause:": {"dim": True},
-    "! ": {"fg": "yellow"},
-    " ! ": {"fg": "yellow"},
-    " + ": {"fg": "green"},
-    " - ": {"fg": "red"},
-    " ~ ": {"fg": "yellow"},
-    "  [✓]": {"fg": "green"},
-    "  [✗]": {"fg": "red"},
-    "  [!]": {"fg": "yellow"},
-    "[✓]": {"fg": "green"},
-    "[✗]": {"fg": "red"},
-    "[!]": {"fg": "yellow"},
+    "error": "1;31",
+    "fix:": "36",
+    "next:": "36",
+    "cause:": "2",
+    "! ": "33",
+    " ! ": "33",
+    " + ": "32",
+    " - ": "31",
+    " ~ ": "33",
+    "  [✓]": "32",
+    "  [✗]": "31",
+    "  [!]": "33",
+    "[✓]": "32",
+    "[✗]": "31",
+    "[!]": "33",
 }
-"""How a line begins → how that beginning is coloured."""
+"""How a line begins → the SGR code in which that beginning is shown."""
 
 
 class Console:
@@ -74,6 +75,8 @@ class Console:
             return True
         if self.json or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
             return None
+        import click
+
         return click.confirm(question, default=False, err=True)
 
     @property
@@ -127,8 +130,8 @@ class Console:
 
 
 def _coloured(text: str) -> str:
-    for beginning, style in STYLES.items():
+    for beginning, code in STYLES.items():
         if text.startswith(beginning):
             head = text if beginning in (" + ", " - ") else beginning
-            return click.style(head, **style) + text[len(head) :]  # type: ignore[arg-type]
+            return f"\x1b[{code}m{head}\x1b[0m{text[len(head) :]}"
     return text

@@ -17,11 +17,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from .catalog import PACKAGE_INDEX_LABEL, Channel, Listing, Source, SourceKind, Wheel, page_url, pytorch_index
 from .pages import Page, links_in_folder, looks_like_index, parse_page
 from .settings import Settings, redact
+
+if TYPE_CHECKING:
+    import urllib.request
 
 FRESH_SECONDS = 600
 """How long a page is good for without asking again: the `max-age` that download.pytorch.org sends."""
@@ -188,21 +192,52 @@ def _keep(place: Path, page: Page) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def http_fetch(settings: Settings) -> Fetch:
-    """A Fetch over the network that honours the proxy variables, pip's certificate and the user's netrc."""
+def _opener(settings: Settings) -> urllib.request.OpenerDirector:
+    """Opens addresses through the user's proxy, with the user's certificates."""
     import ssl
-    import urllib.error
     import urllib.request
 
-    context = ssl.create_default_context(
-        cafile=settings.cert if settings.cert and Path(settings.cert).is_file() else None
-    )
+    cafile = settings.cert if settings.cert and Path(settings.cert).is_file() else None
+    context = ssl.create_default_context(cafile=cafile)
     if settings.client_cert:
         context.load_cert_chain(settings.client_cert)
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
     if settings.proxy and not urllib.request.getproxies():
         handlers.append(urllib.request.ProxyHandler({"http": settings.proxy, "https": settings.proxy}))
-    opener = urllib.request.build_opener(*handlers)
+    return urllib.request.build_opener(*handlers)
+
+
+def ask_sizes(urls: Iterable[str], settings: Settings) -> Mapping[str, int]:
+    """How many bytes the files at these addresses have; one that does not say so is left out."""
+    import urllib.request
+    from concurrent.futures import ThreadPoolExecutor
+
+    opener = _opener(settings)
+
+    def ask(url: str) -> tuple[str, int]:
+        folder = local_folder(url)
+        if folder is not None:
+            return url, folder.stat().st_size if folder.is_file() else 0
+        address, credentials = _split_credentials(url)
+        request = urllib.request.Request(address, method="HEAD")
+        if credentials:
+            request.add_header("Authorization", credentials)
+        try:
+            with opener.open(request, timeout=CONNECT_SECONDS) as response:
+                return url, int(response.headers.get("Content-Length") or 0)
+        except (OSError, ValueError):
+            return url, 0
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return {url: size for url, size in pool.map(ask, urls) if size}
+
+
+def http_fetch(settings: Settings) -> Fetch:
+    """A Fetch over the network that honours the proxy variables, pip's certificate and the user's netrc."""
+    import urllib.error
+    import urllib.request
+
+    opener = _opener(settings)
 
     def fetch(url: str, known: Page | None) -> Page:
         address, credentials = _split_credentials(url)

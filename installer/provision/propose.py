@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +19,12 @@ from .host import Host
 from .job import Job
 from .machine import Machine
 from .profile import Profile, load_profile
-from .report import Result, plan_lines
+from .report import Result
 from .resolve import Resolution
 
 if TYPE_CHECKING:
     from .plan import Plan
-    from .uv import Pins
+    from .uv import Pin, Pins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,15 @@ def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False) -> 
     build = decision.resolution.choice
     proposal = bare_plan(machine, decision.resolution, environment)
     if build is not None and environment is not None and not decision.from_table and not job.offline:
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="provision-") as folder:
             proposal = pinned(job, host, decision, build, machine, environment, profile, Path(folder)).plan
-    lines = () if console.json else tuple(plan_lines(proposal, verbose=console.verbose))
+    lines: tuple[str, ...] = ()
+    if not console.json:
+        from .screens import plan_lines
+
+        lines = tuple(plan_lines(proposal, verbose=console.verbose))
     if build is None:
         problem = no_build(decision.resolution)
         return Result(
@@ -117,6 +123,7 @@ def pinned(
     from .plan import COMPANIONS, FAMILY, Plan, changes_between
     from .settings import uv_environment
 
+    assert decision.settings is not None
     engine = uv.find_uv(host)
     variables = uv_environment(decision.settings, os.environ, offline=job.offline)
     python = str(interpreter(environment.prefix)) if environment.exists else job.python_version or base_python()
@@ -139,16 +146,27 @@ def pinned(
         # The source holds torch alone: what was built for the old torch cannot stay, and the plan shows that it goes.
         pins = compiled(replace(wanted, family={"torch": family["torch"]}))
     changes, broken = changes_between(environment, pins.versions)
-    sizes = [pin.size for pin in pins.packages if environment.version(pin.name) != pin.version]
+    fetched = [pin for pin in pins.packages if environment.version(pin.name) != pin.version]
     proposal = Plan(
         machine=machine,
         resolution=decision.resolution,
         environment=environment,
         changes=changes,
         broken=broken,
-        download_bytes=sum(size or 0 for size in sizes) or None,
+        download_bytes=download_size(fetched, decision, offline=job.offline),
     )
     return Ready(build=build, plan=proposal, pins=pins, uv=engine, variables=variables)
+
+
+def download_size(pins: Collection[Pin], decision: Decision, *, offline: bool) -> int | None:
+    """The bytes to fetch, as far as the index or the files' hosts tell; None where nothing is told."""
+    from .index import ask_sizes
+
+    known = sum(pin.size or 0 for pin in pins)
+    unknown = [pin.url for pin in pins if pin.size is None and pin.url]
+    if unknown and not offline and decision.settings:
+        known += sum(ask_sizes(unknown, decision.settings).values())
+    return known or None
 
 
 def base_python() -> str:

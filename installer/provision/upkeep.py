@@ -21,7 +21,7 @@ def _prefix(job: Job) -> Path:
 def detect(host: Host, console: Console, *, source: Path | None, capture: Path | None) -> Result:
     """The machine's facts; `capture` keeps what every source answered, `source` replays such a folder."""
     from .facts import machine_for
-    from .report import machine_lines
+    from .screens import machine_lines
 
     if capture is not None:
         from .capture import record
@@ -39,7 +39,7 @@ def verify(job: Job, host: Host, console: Console) -> Result:
     from .checks import Depth
     from .detect.environment import inspect_environment, interpreter
     from .facts import machine_for
-    from .report import verification_lines
+    from .screens import verification_lines
 
     prefix = _prefix(job)
     environment = inspect_environment(prefix)

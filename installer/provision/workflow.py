@@ -24,7 +24,8 @@ from .plan import FAMILY, Change, Plan
 from .profile import Profile, load_profile
 from .propose import Ready, bare_plan, base_python, decision_for, environment_for, no_build, pinned
 from .record import lock_for, proven_before, remember_failure, stamp, without_known_failures, write_lock
-from .report import Result, change_lines, duration_phrase, environment_phrase, machine_phrase, plan_lines, proof_phrase
+from .report import Result
+from .screens import change_lines, duration_phrase, environment_phrase, machine_phrase, plan_lines, proof_phrase
 from .verify import Expected, verify
 
 TRIES = 3
