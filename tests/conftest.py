@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from envs import parts, world  # noqa: F401  (fixtures: an environment to change, see envs.World)
 from index import Server, Tree, serve, standard_tree
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uv
 from index import wheel
 from provision import transaction
@@ -68,6 +69,21 @@ def make_wheels(folder: Path) -> None:
     ).write(folder)
 
 
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Wheels, and a cache that every environment of the session shares."""
+    folder = tmp_path_factory.mktemp("parts")
+    make_wheels(folder / "wheels")
+    return folder / "wheels", folder / "cache"
+
+
+@pytest.fixture
+def world(parts: tuple[Path, Path], tmp_path: Path) -> World:
+    """A world whose environment does not exist yet, alone in its folder."""
+    (tmp_path / "project").mkdir()
+    return World(wheels=parts[0], cache=parts[1], env=tmp_path / "project" / ".venv")
+
+
 @dataclass(kw_only=True)
 class World:
     """One environment at `env` and all that is needed to change it."""
@@ -76,6 +92,7 @@ class World:
     cache: Path
     env: Path
     base: str = sys.executable
+    extra: dict[str, str] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     @property
@@ -92,11 +109,15 @@ class World:
         """A new, empty environment."""
         self.uv("venv", "--quiet", "--python", self.base, path)
 
+    def expected(self, version: str) -> dict[str, str]:
+        """What the environment holds in this state: the set, and what this world has besides."""
+        return {**SETS[version], **self.extra}
+
     def sync_command(self, python: Path, version: str) -> list[str]:
-        """One uv call that makes the environment of `python` hold exactly `SETS[version]`."""
-        wanted = self.wheels.parent / f"set-{version}.txt"
+        """One uv call that makes the environment of `python` hold exactly what is expected."""
+        wanted = self.wheels.parent / f"set-{version}-{len(self.extra)}.txt"
         if not wanted.exists():
-            wanted.write_text("".join(f"{name}=={at}\n" for name, at in SETS[version].items()))
+            wanted.write_text("".join(f"{name}=={at}\n" for name, at in self.expected(version).items()))
         where = ["--no-index", "--find-links", str(self.wheels), "--quiet"]
         return [UV, "pip", "sync", *where, "--python", str(python), str(wanted)]
 
@@ -110,7 +131,7 @@ class World:
         commit = {name: how.pop(name) for name in ("note", "check") if name in how}
         with self.begin(**how) as change:
             change.run(self.sync_command(change.python, version), env=self.environ, timeout=60)
-            change.settle(SETS[version])
+            change.settle(self.expected(version))
             return change.commit(**commit)
 
     def begin(self, **how: Any) -> Change:
@@ -134,7 +155,7 @@ class World:
         if problems:
             return "broken: " + "; ".join(problems[:3])
         held = {name: at for name, at, _ in distributions(env)}
-        version = next((version for version, wanted in SETS.items() if wanted == held), None)
+        version = next((version for version in SETS if self.expected(version) == held), None)
         if version is None:
             return f"broken: holds {held}"
         answer = run([env / "bin" / "torchlet"])
@@ -142,7 +163,10 @@ class World:
             return f"broken: metadata say {version}, the script says {answer.stdout}{answer.stderr}"
         for script in ("torchlet-tool", "bystander"):
             interpreter = (env / "bin" / script).read_text().splitlines()[0]
-            if not os.path.samefile(interpreter.removeprefix("#!"), env / "bin/python") and " " not in str(env):
+            if interpreter == "#!/bin/sh":  # a path that the kernel's #! cannot take
+                if run([env / "bin" / script]).stdout.strip() not in (version, "here"):
+                    return f"broken: {script} does not run"
+            elif not os.path.samefile(interpreter.removeprefix("#!"), env / "bin/python"):
                 return f"broken: {script} runs {interpreter}"
         return version
 
@@ -215,6 +239,13 @@ def naming(tree: Path, words: bytes) -> list[Path]:
             if words in content:
                 found.append(path)
     return found
+
+
+def append(path: Path, text: str) -> None:
+    """Add to a file as an editor does: a new inode, so that uv's cache, which shares the old one, is not spoiled."""
+    content = path.read_text()
+    path.unlink()
+    path.write_text(content + text)
 
 
 Fingerprint = dict[str, tuple[Any, ...]]
