@@ -1,16 +1,18 @@
 """What is this machine, according to every source that it has? `detect(host)` asks each once and merges the answers.
 
 `SOURCES` is the order of precedence. Files are read first; what blocks (libraries in child processes, tools) is asked
-in parallel and only where something speaks of the vendor, so a machine without a GPU pays nothing for it.
+in parallel and only where something speaks of the vendor, so a machine without a GPU pays nothing for it, not even the
+import of the modules that would ask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ..host import Host, LocalHost
 from ..machine import Machine, Platform, System
-from . import amd, apple, intel, kernel, merge, nvidia, overrides, pci, system
+from . import amd, intel, kernel, overrides, pci, system
 from .answer import TIMEOUT, Answer
 
 SOURCES = (
@@ -33,6 +35,8 @@ SOURCES = (
 )
 """Every source, the most trusted first: who runs the GPU, then who only knows its id, then what lies around it."""
 
+WSL_SMI = "/usr/lib/wsl/lib/nvidia-smi"
+
 
 def detect(host: Host | None = None) -> Machine:
     """The machine. Never fails for what a source does; raises UsageProblem for a senseless `PROVISION_*` variable,
@@ -50,15 +54,18 @@ def assemble(platform: Platform, answers: Mapping[str, Answer]) -> Machine:
     chosen = ordered
     if ordered and ordered[0].fact("override.gpu-arch") is not None:
         chosen = ordered[:1]
+    machine = Machine(
+        platform=platform,
+        skipped=tuple(dict.fromkeys(skipped for answer in ordered for skipped in answer.skipped)),
+        facts=tuple(fact for answer in ordered for fact in answer.facts),
+    )
+    if not any(answer.gpus or answer.driver or answer.silent for answer in ordered):
+        return machine
+    from . import merge
+
     gpus, disagreements = merge.merge_gpus(chosen)
     drivers, table = merge.merge_drivers(ordered, platform)
-    return Machine(
-        platform=platform,
-        gpus=gpus,
-        drivers=drivers,
-        skipped=tuple(dict.fromkeys(skipped for answer in ordered for skipped in answer.skipped)),
-        facts=tuple(fact for answer in ordered for fact in answer.facts) + table + disagreements,
-    )
+    return replace(machine, gpus=gpus, drivers=drivers, facts=machine.facts + table + disagreements)
 
 
 def _read(host: Host, platform: Platform) -> dict[str, Answer]:
@@ -74,7 +81,7 @@ def _read(host: Host, platform: Platform) -> dict[str, Answer]:
         answers["intel"] = intel.from_pci(answers["pci"].facts)
         if platform.machine == "aarch64":
             answers["tegra"] = kernel.ask_tegra(host)
-    if platform.system in nvidia.LIBRARIES:
+    if platform.system in kernel.LIBRARIES:
         answers["loader"] = kernel.ask_libraries(host, platform.system)
     return answers
 
@@ -82,33 +89,34 @@ def _read(host: Host, platform: Platform) -> dict[str, Answer]:
 def _blocking(host: Host, platform: Platform, answers: Mapping[str, Answer]) -> dict[str, Callable[[], Answer]]:
     """The sources that may block, where something speaks of their vendor."""
     if platform.system is System.MACOS:
+        from . import apple
+
         return {"sysctl": lambda: apple.ask_apple(host)}
     asks: dict[str, Callable[[], Answer]] = {}
     if platform.system is System.WINDOWS:
         asks["registry"] = lambda: pci.ask_registry(host)
-    smi = host.which("nvidia-smi") or _wsl_tool(host, platform)
-    signs = nvidia_signs(answers) or smi is not None
-    loader = answers.get("loader", Answer(source="loader"))
-    if signs or loader.fact("nvidia.nvml"):
-        asks["nvml"] = lambda: nvidia.ask_nvml(host)
-    if signs or loader.fact("nvidia.libcuda"):
-        asks["libcuda"] = lambda: nvidia.ask_cuda(host)
-    if smi is not None:
-        asks["nvidia-smi"] = lambda: nvidia.ask_smi(host, smi)
-    else:
-        asks["nvidia-smi"] = lambda: Answer.nothing("nvidia-smi", "not found on PATH")
-    if answers.get("pci") and "nvidia" in _vendors(answers["pci"]) and not answers["module"].facts:
-        asks["modinfo"] = lambda: kernel.ask_module_on_disk(host)
     rocminfo = host.which("rocminfo")
     if rocminfo is not None:
         asks["rocminfo"] = lambda: amd.ask_rocminfo(host, rocminfo)
+    smi = host.which("nvidia-smi") or (host.which(WSL_SMI) if platform.wsl else None)
+    if not nvidia_signs(answers) and smi is None:
+        asks["nvidia-smi"] = lambda: Answer.nothing("nvidia-smi", "not found on PATH")
+        return asks
+    from . import nvidia
+
+    asks["nvml"] = lambda: nvidia.ask_nvml(host)
+    asks["libcuda"] = lambda: nvidia.ask_cuda(host)
+    asks["nvidia-smi"] = lambda: nvidia.ask_smi(host, smi)
+    if "nvidia" in _vendors(answers.get("pci")) and not answers["module"].facts:
+        asks["modinfo"] = lambda: kernel.ask_module_on_disk(host)
     return asks
 
 
 def nvidia_signs(answers: Mapping[str, Answer]) -> bool:
-    """Whether a file speaks of an NVIDIA GPU: then its libraries are asked, even if the loader seems to lack them."""
+    """Whether anything speaks of an NVIDIA GPU: then its libraries are asked, even if the loader seems to lack them."""
     return (
         "nvidia" in _vendors(answers.get("pci"))
+        or bool(answers.get("loader") and answers["loader"].facts)
         or bool(answers.get("tegra") and answers["tegra"].facts)
         or bool(answers.get("module") and answers["module"].facts)
         or any(node.startswith(("nvidia", "dxg")) for node in _nodes(answers))
@@ -121,10 +129,6 @@ def _nodes(answers: Mapping[str, Answer]) -> list[str]:
 
 def _vendors(answer: Answer | None) -> set[str]:
     return {gpu.vendor.value for gpu in answer.gpus} if answer else set()
-
-
-def _wsl_tool(host: Host, platform: Platform) -> str | None:
-    return host.which(nvidia.WSL_TOOL) if platform.wsl else None
 
 
 def _at_once(asks: Mapping[str, Callable[[], Answer]]) -> dict[str, Answer]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
-from .. import gpus
 from ..host import Host
 from ..machine import Fact, Skipped, System, Vendor
 from .answer import TIMEOUT, Answer, Seen, facts_of
-from .nvidia import LIBRARIES
 
+LIBRARIES = {
+    System.LINUX: {"nvml": "libnvidia-ml.so.1", "libcuda": "libcuda.so.1"},
+    System.WINDOWS: {"nvml": "nvml.dll", "libcuda": "nvcuda.dll"},
+}
 MODULE = "/sys/module/nvidia/version"
 PROC = "/proc/driver/nvidia/version"
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -100,8 +102,8 @@ def ask_libraries(host: Host, system: System) -> Answer:
 
 
 def parse_library(path: str) -> str | None:
-    """`/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05` → 580.95.05; `libcuda.so.1` names no version."""
-    match = re.search(r"\.so\.(\d+\.\d+(?:\.\d+)*)$", path)
+    """`/usr/lib/x86_64-linux-gnu/libcuda.so.580.95.05` → 580.95.05; `libcuda.so.1.1` (WSL, Tegra) names none."""
+    match = re.search(r"\.so\.(\d{3,}\.\d+(?:\.\d+)*)$", path)
     return match[1] if match else None
 
 
@@ -123,6 +125,8 @@ def ask_tegra(host: Host) -> Answer:
     if release is None and soc is None:
         return Answer.nothing("tegra", reason)
     facts = facts_of("tegra", tegra__release=release, tegra__soc=soc, tegra__model=model)
+    from .. import gpus
+
     known = gpus.tegra_gpu(soc) if soc else None
     if known is None:
         return Answer.nothing("tegra", f"system-on-chip {soc or 'unnamed'} is not in the table", facts=facts)

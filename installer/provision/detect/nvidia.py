@@ -13,13 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..host import Completed, Host
-from ..machine import Driver, Fact, Skipped, System, Vendor
+from ..machine import Driver, Fact, Skipped, Vendor
 from .answer import TIMEOUT, Answer, Seen, facts_of, pci_address
-
-LIBRARIES = {
-    System.LINUX: {"nvml": "libnvidia-ml.so.1", "libcuda": "libcuda.so.1"},
-    System.WINDOWS: {"nvml": "nvml.dll", "libcuda": "nvcuda.dll"},
-}
 
 _RENAMED = {"10.1": "11.0"}
 """Thor calls itself 10.1 up to CUDA 12.9 and 11.0 since: one chip."""
@@ -206,11 +201,11 @@ QUERY = ("index", "name", "compute_cap", "memory.total", "uuid", "pci.bus_id", "
 OLD_QUERY = tuple(field for field in QUERY if field != "compute_cap")
 """`compute_cap` is unknown to 470 and known to 525 (measured on Debian's 470.256.02 and 525.147.05)."""
 
-WSL_TOOL = "/usr/lib/wsl/lib/nvidia-smi"
 
-
-def ask_smi(host: Host, tool: str) -> Answer:
+def ask_smi(host: Host, tool: str | None) -> Answer:
     """nvidia-smi: the query, once more without `compute_cap` for one that does not know it, and the header."""
+    if tool is None:
+        return Answer.nothing("nvidia-smi", "not found on PATH")
     try:
         answer = _query(host, tool, QUERY)
         if answer.returncode == 2 and "compute_cap" in answer.stdout + answer.stderr:

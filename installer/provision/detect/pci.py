@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .. import gpus
 from ..host import Host
 from ..machine import Driver, Fact, Vendor
 from .answer import TIMEOUT, Answer, Seen, facts_of
@@ -76,6 +75,8 @@ def parse_device(address: str, uevent: Mapping[str, str]) -> Seen | None:
 
 def from_id(vendor: Vendor, device_id: str, *, bus: str | None = None, name: str | None = None) -> Seen:
     """What a vendor and a device id alone tell."""
+    from .. import gpus
+
     known = gpus.nvidia_gpu(device_id) if vendor is Vendor.NVIDIA else None
     guessed = known.guessed_from if known else None
     family = gpus.intel_name(device_id) if vendor is Vendor.INTEL else None
