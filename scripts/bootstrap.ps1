@@ -12,14 +12,14 @@ $arguments = $args
 & {
     Set-StrictMode -Version 2
     $ErrorActionPreference = 'Stop'
-    $PSNativeCommandUseErrorActionPreference = $false
+    Set-Variable -Name PSNativeCommandUseErrorActionPreference -Value $false
 
     function Write-Talk([string] $Text) {
         [Console]::Error.WriteLine($Text)
     }
 
     # The three lines of an error, and exit 5 (an install step failed).
-    function Stop-Setup([string] $Text, [string] $Cause, [string] $Fix) {
+    function Exit-Setup([string] $Text, [string] $Cause, [string] $Fix) {
         Write-Talk "error: $Text"
         if ($Cause) {
             Write-Talk "cause: $Cause"
@@ -59,11 +59,12 @@ $arguments = $args
         }
     }
 
+    # The Python to build on; nothing where only uv can help.
     function Find-Python {
         if ($env:PROVISION_PYTHON) {
             $found = Get-UsablePython $env:PROVISION_PYTHON @()
             if (-not $found) {
-                Stop-Setup 'PROVISION_PYTHON is not Python 3.11 or later with venv' $env:PROVISION_PYTHON 'name another one, or unset it'
+                Exit-Setup 'PROVISION_PYTHON is not Python 3.11 or later with venv' $env:PROVISION_PYTHON 'name another one, or unset it'
             }
             return $found
         }
@@ -76,6 +77,9 @@ $arguments = $args
                 }
             }
         }
+        if (-not (Get-Command uv -CommandType Application -ErrorAction SilentlyContinue)) {
+            Exit-Setup 'provision needs Python 3.11 or later with venv, or uv; none was found' '' 'install one of them and run this again'
+        }
         return $null
     }
 
@@ -85,7 +89,7 @@ $arguments = $args
         if ((Invoke-Quietly $Command $Words $log) -ne 0) {
             $end = (Get-Content -LiteralPath $log | Where-Object { $_.Trim() } | Select-Object -Last 4) -join [Environment]::NewLine
             Remove-Item -LiteralPath $Made -Recurse -Force -ErrorAction SilentlyContinue
-            Stop-Setup "provision's own environment could not be made ($Command)" $end "see that the package index answers; pip's settings, PIP_INDEX_URL, PIP_FIND_LINKS and HTTPS_PROXY are honoured"
+            Exit-Setup "provision's own environment could not be made ($Command)" $end "see that the package index answers; pip's settings, PIP_INDEX_URL, PIP_FIND_LINKS and HTTPS_PROXY are honoured"
         }
     }
 
@@ -96,22 +100,18 @@ $arguments = $args
         return Join-Path $Environment 'bin/python'
     }
 
-    # Fills the new folder.
-    function New-Environment([string] $Made, [string] $Root) {
-        $base = Find-Python
+    # Fills the new folder, on a Python or, without one, with uv.
+    function Install-Environment([string] $Made, [string] $Root, [string] $Base) {
         $python = Get-Interpreter $Made
-        if ($base) {
-            Invoke-Step $base @('-I', '-m', 'venv', $Made) $Made
+        if ($Base) {
+            Invoke-Step $Base @('-I', '-m', 'venv', $Made) $Made
             Remove-Item -Path Env:PIP_TARGET, Env:PIP_PREFIX, Env:PIP_ROOT -ErrorAction SilentlyContinue
             $env:PIP_USER = '0'
             $env:PIP_DISABLE_PIP_VERSION_CHECK = '1'
             Invoke-Step $python @('-I', '-m', 'pip', 'install', '--editable', $Root) $Made
-        } elseif (Get-Command uv -CommandType Application -ErrorAction SilentlyContinue) {
+        } else {
             Invoke-Step 'uv' @('venv', '--allow-existing', '--python', '>=3.11', $Made) $Made
             Invoke-Step 'uv' @('pip', 'install', '--python', $python, '--editable', $Root) $Made
-        } else {
-            Remove-Item -LiteralPath $Made -Recurse -Force
-            Stop-Setup 'provision needs Python 3.11 or later with venv, or uv; none was found' '' 'install one of them and run this again'
         }
     }
 
@@ -151,12 +151,12 @@ $arguments = $args
     }
 
     # Where environments go: into the clone, or to the user's data where that cannot be written to.
-    function Get-Folders([string] $Root) {
+    function Get-FolderList([string] $Root) {
         $data = [Environment]::GetFolderPath('LocalApplicationData')
         return @((Join-Path $Root '.tools/provision'), (Join-Path $data 'torch-provision/provision'))
     }
 
-    function New-FolderToWriteTo([string[]] $Folders) {
+    function Add-Folder([string[]] $Folders) {
         foreach ($folder in $Folders) {
             $made = Join-Path $folder ('env.' + [Guid]::NewGuid().ToString('N').Substring(0, 12))
             try {
@@ -166,23 +166,24 @@ $arguments = $args
                 continue
             }
         }
-        Stop-Setup "none of these folders can be written to: $($Folders -join ', ')" '' 'make one of them writable'
+        Exit-Setup "none of these folders can be written to: $($Folders -join ', ')" '' 'make one of them writable'
     }
 
     function Get-Environment([string] $Root) {
         $key = Get-Key $Root
-        $folders = Get-Folders $Root
+        $folders = Get-FolderList $Root
         foreach ($folder in $folders) {
             $python = Get-Finished $folder $key
             if ($python) {
                 return $python
             }
         }
-        $made = New-FolderToWriteTo $folders
+        $base = Find-Python
+        $made = Add-Folder $folders
         $folder = Split-Path -Parent $made
         Write-Talk "Making provision's own environment in $folder (once) ..."
         Clear-Old $folder
-        New-Environment $made $Root
+        Install-Environment $made $Root $base
         Remove-Item -Path (Join-Path $made 'log*') -Force -ErrorAction SilentlyContinue
         [IO.File]::WriteAllText("$made.name", (Split-Path -Leaf $made))
         Move-Item -LiteralPath "$made.name" -Destination (Join-Path $folder $key) -Force
