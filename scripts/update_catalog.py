@@ -1,10 +1,11 @@
-"""Keep `installer/provision/data/catalog.toml` true: one command and a review for a new torch release.
+"""What has changed on the PyTorch index since `installer/provision/data/catalog.toml` was written?
 
-    update_catalog.py seed BUILDS.json     rows for the builds of a collected JSON table; other rows are kept
-    update_catalog.py format               writes the table in its usual order and layout
+    update_catalog.py                 prints the differences; exit code 1 if there are any
+    update_catalog.py --write         writes them into the table, for review
+    update_catalog.py --offline       asks nothing: checks the table and, with --write, only puts it in order
 
-The table is written by `render`, one row a line, so that a diff shows which builds changed. A row never loses its
-source: `render` refuses one without.
+A row never loses its sources: what the index says is one source more. What a new build holds, the index does not say:
+it is taken over from a neighbour (`listings.neighbour`) and stays `inferred` until somebody reads the wheel.
 """
 
 from __future__ import annotations
@@ -15,40 +16,50 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from packaging.requirements import Requirement
 from packaging.version import Version
+from provision.catalog import PYTORCH_INDEX, TABLE, Build, Catalog, Channel, parse_catalog, pytorch_index
+from provision.errors import ProvisionError
+from provision.gpus import capabilities
+from provision.index import Fetch, http_fetch, pytorch_questions, survey
+from provision.listings import backend_number, with_listings
+from provision.pages import parse_page
+from provision.settings import Settings
+from provision.tables import check_catalog
 
-TABLE = Path(__file__).parents[1] / "installer" / "provision" / "data" / "catalog.toml"
+Row = dict[str, Any]
 
 HEADER = """\
-# Which builds of torch exist, and what does each hold? One row a line.
+# Which builds of torch exist, and what does each hold? One row a line. Written by scripts/update_catalog.py.
 #
 # release    day, and the Python tags of its wheels (a build that differs names its own)
 # plain      the backend of the wheel without a local version on the default package index
 # build      `code` = cubins or gfx targets in the bulk of the library, `ptx` = embedded PTX ("unknown" counts as none),
-#            `unsure` = cubins that may be there too and are not relied on, `local` = local version if not the backend,
-#            `advertised` = false where the wheels lie on the index and the project does not name them
+#            `unsure` = code that may be there too and is not relied on, `local` = "" where the wheel's version has
+#            none, `advertised` = false where wheels lie on the index and the project does not name them,
+#            `until` = the day on which the index was seen without it
 # nightly    a series of daily builds: `since` the first day with this content, `until` the last, `seen` the last seen
 # companion  what goes with a torch: version specifiers of other packages
 # bounds     the same for packages that follow a range of torch versions
 # family     GPUs of AMD and Intel known by their names (regular expressions that exclude each other); "none" = no build
 #
-# exists / contents: primary (read from the wheel, its metadata or the build scripts), reported (seen by others),
-# inferred (by rule from neighbouring rows). Sources are ids of the table [sources].
+# exists / contents: primary (read from the wheel, its metadata, the index or the build scripts), reported (seen by
+# others), inferred (by rule from neighbouring rows). Sources are ids of the table at the end.
 """
 
 ORDER = {
     "release": ("torch", "day", "pythons", "source"),
     "plain": ("torch", "on", "backend", "source"),
     "build": (
-        "torch", "backend", "on", "channel", "code", "ptx", "unsure", "pythons", "local", "advertised",
+        "torch", "backend", "on", "channel", "until", "code", "ptx", "unsure", "pythons", "local", "advertised",
         "exists", "exists_source", "contents", "contents_source", "note",
     ),
     "nightly": (
-        "torch", "backend", "on", "channel", "since", "until", "seen", "code", "ptx", "pythons", "local",
+        "torch", "backend", "on", "channel", "since", "until", "seen", "code", "ptx", "unsure", "pythons", "local",
         "exists", "exists_source", "contents", "contents_source", "note",
     ),
     "companion": (
@@ -57,270 +68,282 @@ ORDER = {
     "bounds": ("package", "torch", "backend", "version", "confidence", "source", "note"),
     "family": ("vendor", "arch", "name", "source"),
 }  # fmt: skip
+"""The order of the tables, and of the fields in a row."""
+
+PLATFORMS = ("linux x86_64", "linux aarch64", "windows x86_64", "windows aarch64", "macos aarch64", "macos x86_64")
+
+
+# ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def render(table: Mapping[str, Any]) -> str:
-    """The TOML text of a table: the same rows always give the same text."""
-    lines = [HEADER, "schema = 1", f"read = {table['read']}", "", "[sources]"]
-    used = {name for kind in ORDER for row in table.get(kind, ()) for name in _sources(kind, row)}
-    lines += [
-        f"{json.dumps(name)} = {json.dumps(text)}" for name, text in sorted(table["sources"].items()) if name in used
-    ]
-    body = []
+    """The TOML text of a table: the same rows always give the same text, and rows that can be one are one."""
+    lines = [HEADER, f"schema = {table['schema']}", f"read = {table['read']}"]
+    used = set()
     for kind, fields in ORDER.items():
-        body += ["", f"{kind} = ["]
+        lines += ["", f"{kind} = ["]
         heading = None
-        for row in sorted(table.get(kind, ()), key=lambda row: _place(kind, row)):
+        rows = grouped(table[kind]) if kind in {"plain", "build"} else table[kind]
+        for row in sorted(rows, key=lambda row: _place(kind, row)):
+            used |= {name for key in row if key.endswith("source") for name in row[key].split()}
             if kind in {"build", "nightly"} and heading != row["on"]:
                 heading = row["on"]
-                body.append(f"  # {heading}")
-            body.append(f"  {{{', '.join(f'{name} = {_value(row[name])}' for name in fields if name in row)}}},")
-        body.append("]")
-    # TOML wants the arrays of the root table before the first [table].
-    return "\n".join([*lines[:3], *body, "", *lines[4:], ""])
+                lines.append(f"  # {heading}")
+            lines.append(f"  {{{', '.join(f'{name} = {_value(row[name])}' for name in fields if name in row)}}},")
+        lines.append("]")
+    lines += ["", "[sources]"]
+    lines += [f"{_value(name)} = {_value(text)}" for name, text in sorted(table["sources"].items()) if name in used]
+    return "\n".join([*lines, ""])
 
 
-def _sources(kind: str, row: Mapping[str, Any]) -> list[str]:
-    names = [name for key in ("source", "exists_source", "contents_source") for name in row.get(key, "").split()]
-    if not names:
-        raise SystemExit(f"{kind} row without a source: {row}")
-    return names
+def grouped(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Rows that differ in nothing but the torch version become one."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for row in rows:
+        key = tuple(sorted((name, value) for name, value in row.items() if name != "torch"))
+        groups.setdefault(key, []).extend(row["torch"].split())
+    return [{"torch": " ".join(sorted(torch, key=Version)), **dict(key)} for key, torch in groups.items()]
 
 
 def _place(kind: str, row: Mapping[str, Any]) -> tuple[Any, ...]:
-    platforms = ["linux x86_64", "linux aarch64", "windows x86_64", "windows aarch64", "macos aarch64", "macos x86_64"]
-    first = row.get("torch", "0").split()[0] if kind not in {"bounds", "family"} else "0"
+    numbered = kind not in {"bounds", "family"}
+    backend = row.get("backend", "") if numbered else ""
     return (
-        platforms.index(row["on"]) if "on" in row else -1,
-        row.get("package", ""),
-        row.get("vendor", ""),
-        row.get("arch", ""),
-        *natural(row.get("backend", "")),
-        Version(first),
+        PLATFORMS.index(row["on"]) if "on" in row else -1,
+        *(row.get(name, "") for name in ("package", "vendor", "arch")),
+        re.sub(r"[\d.]+", "", backend),
+        backend_number(backend),
+        Version(row["torch"].split()[0]) if numbered else row.get("torch", ""),
         str(row.get("since", "")),
     )
-
-
-def natural(text: str) -> tuple[tuple[str, tuple[int, ...]]]:
-    """A key that sorts cu126 before cu130 and rocm6.4 before rocm7.14."""
-    return ((re.sub(r"[\d.]+", "", text), tuple(int(part) for part in re.findall(r"\d+", text))),)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, date) else json.dumps(value, ensure_ascii=False)
+    return str(value) if isinstance(value, date | int) else json.dumps(value, ensure_ascii=False)
 
 
-# ── seed: the collected JSON → rows ──────────────────────────────────────────────────────────────────────────────
+# ── comparing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Sources:
-    """Texts of sources → short ids; the same text always gets the same id."""
-
-    RULES = (
-        (r"PyPI wheel of torch .* read directly|PyPI wheel has version|PyPI wheel of the same platform", "pypi-wheel"),
-        (r"generate_binary_build_matrix.py@(\w+)(?:\.\.(\w+))?", r"matrix-\1-\2"),
-        (r"Comfy-Forge/cuda-wheels defaults", "scrape-2026-08-20"),
-        (r"Comfy-Forge/cuda-wheels scripts.*at tag v([\d.]+)", r"build-cuda-\1"),
-        (r"pytorch/builder release/([\d.]+)\S* (manywheel|windows|aarch64)", r"builder-\1-\2"),
-        (r"build_env_setup.py@00505f29", "build-env-linux"),
-        (r"build_env_setup.py@5666f546", "build-env-windows"),
-        (r"(cuda1\d\d)\.bat(?: history)?\s*\(?@?([\w.]+)", r"\1.bat-\2"),
-        (r"previous-versions page", "previous-versions"),
-        (r"PYTORCH_RELEASES_CODE_CC", "releases-code-cc"),
-        (r"RELEASE.md", "release-md"),
-        (r"pytorch/pytorch#(\d+)", r"pytorch-\1"),
-        (r"exclude-newer bisection", "uploads"),
-        (r"every release publishes /whl/cpu", "cpu-always"),
-    )
-    TEXTS: ClassVar[Mapping[str, str]] = {
-        "uploads": "the first day (UTC) on which `uv pip compile --exclude-newer` finds the version on the Python "
-        "package index",
-        "pypi-wheel": "the wheel of this version on the Python package index, read directly (torch/version.py, the "
-        "arch flags in libtorch_python.so, file name)",
+def updated(table: Mapping[str, Any], live: Catalog, *, place: str, day: date) -> tuple[dict[str, Any], list[str]]:
+    """The table as the index has it now, and the differences in words. `live` is `with_listings` over the table."""
+    said: list[str] = []
+    read = f"index-{day}"
+    sources = {
+        **table["sources"],
+        read: f"the pages of torch on {place}, {day}",
+        "neighbour": "taken over from the row that the note names (installer/provision/listings.py, neighbour)",
     }
-
-    def __init__(self, known: Mapping[str, str]) -> None:
-        self.texts = dict(known)
-
-    def ids(self, text: str) -> str:
-        """`a; b` → `id-a id-b`."""
-        text = re.sub(r"stored (?:file|blob) id", "public file", text).replace("stored test fixture", "public fixture")
-        parts = re.split(r"; (?![^(]*\))", text)
-        return " ".join(dict.fromkeys(self._id(part.strip()) for part in parts))
-
-    def _id(self, text: str) -> str:
-        text = re.sub(r" of the stored copy", " of the copy", text)
-        for pattern, template in self.RULES:
-            if match := re.search(pattern, text):
-                name = match.expand(template).strip("-")
-                self.texts.setdefault(name, self.TEXTS.get(name, text))
-                return name
-        for name, known in self.texts.items():
-            if known == text:
-                return name
-        words = re.findall(r"[a-z0-9.]+", text.lower())
-        name = "-".join(words)[:32].strip("-.")
-        self.texts[name] = text
-        return name
-
-
-def seed(table: dict[str, Any], collected: Mapping[str, Any]) -> dict[str, Any]:
-    """The table with the rows that the collected JSON knows; rows of other builds stay."""
-    sources = Sources(table.get("sources", {}))
-    builds = [_build(row, sources) for row in collected["builds"] if row["channel"] == "stable"]
-    nightly = [_nightly(row, sources) for row in collected["builds"] if row["channel"] == "nightly"]
-    releases = _releases(collected, sources)
-    common = {row["torch"]: row["pythons"] for row in releases}
-    for row in builds:
-        if row["pythons"] == common[row["torch"]]:
-            del row["pythons"]
-    builds += _macos(collected, sources, common)
-    known = {(row["backend"], row["on"]) for row in builds}
-    kept = [row for row in table.get("build", ()) if (row["backend"], row["on"]) not in known]
-    nights = {(row["torch"], row["backend"], row["on"]) for row in nightly}
-    kept_nights = [r for r in table.get("nightly", ()) if (r["torch"], r["backend"], r["on"]) not in nights]
-    days = {row["torch"]: row for row in table.get("release", ())}
-    return {
+    rows = {_key(row): row for row in _single(table["build"])}
+    common = {row["torch"]: row["pythons"] for row in table["release"]}
+    releases = list(table["release"])
+    stable = [build for build in live.builds if build.channel is not Channel.NIGHTLY]
+    for build in stable:
+        torch, name = str(build.torch), f"{build.name} {build.platform}"
+        key = (torch, build.backend, build.platform, build.channel.value)
+        pythons = " ".join(sorted(build.pythons or (), key=_python))
+        if torch not in common:
+            common[torch] = pythons
+            releases.append({"torch": torch, "day": day, "pythons": pythons, "source": read})
+            said.append(f"+ release {torch}: first seen {day}")
+        if key not in rows:
+            rows[key] = _new_row(build, pythons, common[torch], read)
+            said.append(f"+ {name}: {build.note}")
+            continue
+        row = rows[key]
+        if build.published and row.pop("until", None):
+            said.append(f"+ {name}: the index lists it again")
+        known = row.get("pythons", common[torch])
+        if not build.published:
+            rows[key] = _seen({**row, "until": day}, read)
+            said.append(f"- {name}: the index lists it no longer")
+        elif build.exists != row["exists"] or (pythons and pythons != known):
+            row = _seen({**row, "exists": build.exists}, read)
+            if pythons and pythons != known:
+                row["pythons"] = pythons
+                said.append(f"~ {name}: Pythons {known} → {pythons}")
+            else:
+                said.append(f"~ {name}: {rows[key]['exists']} → seen on the index")
+            if row.get("pythons") == common[torch]:
+                del row["pythons"]
+            rows[key] = row
+    nightly = _nightlies(table["nightly"], live, read, said)
+    changed = {
         **table,
-        "read": date.fromisoformat(collected["meta"]["generated"]),
-        "release": [row if "day" in row else {**row, **days.get(row["torch"], {})} for row in releases],
-        "plain": _grouped(_plain(collected, sources)),
-        "build": _grouped(builds) + kept,
-        "nightly": nightly + kept_nights,
-        "companion": _companions(collected, sources),
-        "sources": sources.texts,
+        "release": releases,
+        "build": list(rows.values()),
+        "nightly": nightly,
+        "sources": sources,
+        **({"read": day} if said else {}),
     }
+    return changed, said
 
 
-def _on(row: Mapping[str, Any]) -> str:
-    return f"{row['os']} {row['machine'].replace('amd64', 'x86_64').replace('arm64', 'aarch64')}"
-
-
-def _code(row: Mapping[str, Any], name: str, prefix: str) -> str:
-    return " ".join(prefix + arch.replace(".", "") for arch in row[name] or ())
-
-
-def _build(row: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
-    built: dict[str, Any] = {"torch": row["torch"], "backend": row["variant"], "on": _on(row)}
-    if code := _code(row, "archs", "sm_"):
-        built["code"] = code
-    if row["ptx"] is None:
-        built["ptx"] = "unknown"
-    elif row["ptx"]:
-        built["ptx"] = _code(row, "ptx", "compute_")
-    if row["archs_unconfirmed"]:
-        built["unsure"] = _code(row, "archs_unconfirmed", "sm_")
-    built["pythons"] = " ".join(row["pythons"])
-    local = (row["wheel_local_tag"] or "").lstrip("+")
-    if local != row["variant"]:
-        built["local"] = local
-    if row["variant"] == "cu129" and Version(row["torch"]) > Version("2.8.0"):
-        built["advertised"] = False
-    built |= {
-        "exists": row["exists_confidence"],
-        "exists_source": sources.ids(row["exists_source"]),
-        "contents": row["confidence"],
-        "contents_source": sources.ids(row["source"]),
-    }
-    if row["note"]:
-        built["note"] = re.sub(r"stored (?:file|blob) id", "public file", row["note"])
-    return built
-
-
-def _macos(collected: Mapping[str, Any], sources: Sources, common: Mapping[str, str]) -> Iterable[dict[str, Any]]:
-    """The wheels for macOS: one a release, without a local version, on the page of the cpu backend."""
-    for torch, by_platform in collected["pythons"]["pypi"].items():
-        for platform, on in (("macos_arm64", "macos aarch64"), ("macos_x86_64", "macos x86_64")):
-            if pythons := " ".join(by_platform.get(platform, ())):
-                row = {"torch": torch, "backend": "cpu", "on": on, "pythons": pythons, "local": ""}
-                if pythons == common[torch]:
-                    del row["pythons"]
-                source = sources.ids("PyPI wheel of torch read directly")
-                always = sources.ids("every release publishes /whl/cpu (test-infra matrix)")
-                yield row | {
-                    "exists": "primary",
-                    "exists_source": always,
-                    "contents": "primary",
-                    "contents_source": source,
-                }
-
-
-def _nightly(row: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
-    series, seen = re.match(r"(\S+)\.dev .*\.\.(\d{8})", row["torch"]).groups()  # type: ignore[union-attr]
-    built = _build({**row, "torch": "2.0", "pythons": []}, sources)
-    del built["pythons"]
-    return {
-        **built,
-        "torch": series,
-        "channel": "nightly",
-        "since": date(2026, 9, 8),
-        "seen": date.fromisoformat(seen),
-    }
-
-
-def _releases(collected: Mapping[str, Any], sources: Sources) -> list[dict[str, Any]]:
-    releases = []
-    for torch, pythons in collected["pythons"]["pypi"].items():
-        row: dict[str, Any] = {"torch": torch, "pythons": " ".join(pythons["linux_x86_64"])}
-        if known := collected["release_dates"].get(torch):
-            row["day"] = date.fromisoformat(known["pypi_upload_day_utc"])
-            row["source"] = sources.ids(known["source"])
-        releases.append(row)
-    return releases
-
-
-def _plain(collected: Mapping[str, Any], sources: Sources) -> Iterable[dict[str, Any]]:
-    for row in collected["pypi_default"]:
-        yield {
-            "torch": row["torch"],
-            "on": _on(row),
-            "backend": row["variant"].removesuffix("/mps"),
-            "source": sources.ids("PyPI wheel of torch read directly"),
-        }
-
-
-def _companions(collected: Mapping[str, Any], sources: Sources) -> list[dict[str, Any]]:
-    rows = []
-    for row in collected["pairings"]["by_torch"]:
-        built = {"torch": row["torch"]}
-        for name, key in (("torchvision", "torchvision"), ("torchaudio", "torchaudio")):
-            if row[key]:
-                built[name] = f"=={row[key]}"
-        if row["triton_resolved"]:
-            built["triton"] = row["triton_resolved"].removeprefix("triton")
-        if row["triton_windows"]:
-            built["triton-windows"] = row["triton_windows"].removeprefix("triton-windows")
-        if row["xformers"]:
-            built["xformers"] = f"=={row['xformers'][-1]}"
-        built |= {"confidence": row["confidence"], "source": sources.ids(row["source"])}
-        if row["note"]:
-            built["note"] = row["note"]
-        rows.append(built)
-    return rows
-
-
-def _grouped(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows that differ in nothing but the torch version become one."""
-    groups: dict[tuple[Any, ...], list[str]] = {}
+def _single(rows: Iterable[Mapping[str, Any]]) -> Iterable[Row]:
     for row in rows:
-        groups.setdefault(tuple((k, v) for k, v in row.items() if k != "torch"), []).append(row["torch"])
-    return [{"torch": " ".join(torch), **dict(key)} for key, torch in groups.items()]
+        for torch in row["torch"].split():
+            yield {**row, "torch": torch}
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["torch"], row["backend"], row["on"], row.get("channel", "stable")
+
+
+def _python(tag: str) -> tuple[int, str]:
+    return int(re.sub(r"\D", "", tag)[1:]), tag
+
+
+def _seen(row: Row, read: str) -> Row:
+    sources = dict.fromkeys([*row["exists_source"].split(), read])
+    return {**row, "exists_source": " ".join(sources)}
+
+
+def _new_row(build: Build, pythons: str, common: str, read: str) -> Row:
+    row: Row = {"torch": str(build.torch), "backend": build.backend, "on": build.platform}
+    if build.channel is not Channel.STABLE:
+        row["channel"] = build.channel.value
+    row |= {"code": " ".join(build.arches)} if build.arches else {}
+    row |= {"pythons": pythons} if pythons != common else {}
+    row |= {"local": ""} if build.local is None else {}
+    row |= {} if build.advertised else {"advertised": False}
+    row |= {"exists": "primary", "exists_source": read, "contents": "inferred", "contents_source": "neighbour"}
+    return {**row, "note": build.note}
+
+
+def _nightlies(rows: Iterable[Mapping[str, Any]], live: Catalog, read: str, said: list[str]) -> list[Row]:
+    """The series with the last day seen; a new series ends the one before it."""
+    kept = [dict(row) for row in rows]
+    listed: dict[tuple[str, str], list[Build]] = {}
+    for build in live.builds:
+        if build.channel is Channel.NIGHTLY and not build.floating and build.torch.dev:
+            listed.setdefault((build.backend, build.platform), []).append(build)
+    for (backend, on), builds in listed.items():
+        newest = max(builds, key=lambda build: build.torch)
+        series = newest.torch.base_version
+        days = sorted(_day(build.torch) for build in builds if build.torch.base_version == series)
+        here = [row for row in kept if row["backend"] == backend and row["on"] == on and "until" not in row]
+        running = next((row for row in here if row["torch"] == series), None)
+        if running is None:
+            for row in here:
+                row["until"] = max(row["since"], days[0] - timedelta(days=1))
+                row.pop("seen", None)
+            row = {**_new_row(newest, "", "", read), "torch": series, "channel": "nightly", "since": days[0]}
+            kept.append({**row, "seen": days[-1], **({"ptx": " ".join(newest.ptx)} if newest.ptx else {})})
+            said.append(f"+ nightly {series}+{backend} {on}: since {days[0]}")
+        elif running["seen"] < days[-1]:
+            said.append(f"~ nightly {series}+{backend} {on}: last seen {running['seen']} → {days[-1]}")
+            running.update(_seen({**running, "seen": days[-1]}, read))
+    return kept
+
+
+def _day(torch: Version) -> date:
+    return date.fromisoformat(str(torch.dev))
+
+
+# ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pages(catalog: Catalog) -> list[tuple[str, Channel]]:
+    """The pages worth asking for: of every backend that is known, and of those that may come next."""
+    known = {build.backend for build in catalog.builds}
+    newest = max(backend_number(backend)[0] for backend in known if backend.startswith("cu"))
+    known |= {f"cu{major}{minor}" for major in (newest, newest + 1) for minor in range(10)}
+    major, minor = max(backend_number(backend)[:2] for backend in known if backend.startswith("rocm"))
+    known |= {f"rocm{major}.{minor + step}" for step in range(1, 4)} | {f"rocm{major + step}.0" for step in (1, 2, 3)}
+    return [(backend, channel) for backend in sorted(known) for channel in Channel]
+
+
+def ask(catalog: Catalog, base: str) -> tuple[Catalog, Fetch]:
+    """The catalog as the index has it. Raises SystemExit where a page could not be read: half an answer is none."""
+    fetch = http_fetch(Settings())
+    answers = survey(pytorch_questions(base, pages(catalog)), fetch, None)
+    if troubles := [f"{one.question.url}: {one.problem}" for one in answers.answers if one.problem]:
+        raise SystemExit("the index could not be read\n" + "\n".join(troubles[:5]))
+    return with_listings(catalog, answers.listings, reached=answers.reached), fetch
+
+
+def companions(
+    table: Mapping[str, Any], base: str, backend: str, fetch: Fetch, day: date
+) -> tuple[list[Row], list[str]]:
+    """Rows for releases that have none: torchvision by what its metadata wants, triton by what torch's wants.
+
+    torchaudio's last release goes with every torch since 2.11 (pytorch/audio#4212).
+    """
+    known = {row["torch"] for row in table["companion"]}
+    lacking = {row["torch"] for row in table["release"]} - known
+    rows = list(table["companion"])
+    said: list[str] = []
+    if not lacking:
+        return rows, said
+    before = max(rows, key=lambda row: Version(row["torch"]))
+    vision = _requirements("torchvision", base, backend, fetch, Version(before["torchvision"].lstrip("=")))
+    torches = _requirements("torch", base, backend, fetch, Version(before["torch"]))
+    for torch in sorted(lacking, key=Version):
+        fits = [version for version, needs in vision.items() if needs.get("torch") == f"=={torch}"]
+        triton = torches.get(Version(torch), {}).get("triton")
+        row: Row = {"torch": torch, "torchvision": f"=={max(fits)}" if fits else before["torchvision"]}
+        row |= {"torchaudio": before["torchaudio"]} | ({"triton": triton} if triton else {})
+        row |= {"confidence": "primary" if fits else "inferred", "source": f"index-{day}"}
+        rows.append(row)
+        said.append(f"+ companions of {torch}: torchvision {row['torchvision']}, triton {triton or 'unknown'}")
+    return rows, said
+
+
+def _requirements(name: str, base: str, backend: str, fetch: Fetch, after: Version) -> dict[Version, dict[str, str]]:
+    """Public version → what it requires, for the versions of a package that are newer than `after`."""
+    page = fetch(f"{pytorch_index(base).url}/{backend}/{name}/", None)
+    found: dict[Version, dict[str, str]] = {}
+    for wheel in parse_page(page) if page.status == 200 else ():
+        version = Version(wheel.version.public)
+        if wheel.name != name or version <= after or version in found:
+            continue
+        metadata = fetch(f"{wheel.url}.metadata", None)
+        if metadata.status != 200:
+            continue
+        lines = re.findall(r"^Requires-Dist: (.+)$", metadata.text, re.MULTILINE)
+        found[version] = {one.name: _public(str(one.specifier)) for one in map(Requirement, lines)}
+    return found
+
+
+def _public(specifier: str) -> str:
+    """`==2.16.0+cu134` is about the public version."""
+    return re.sub(r"\+[\w.]+", "", specifier)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("seed").add_argument("builds", type=Path)
-    commands.add_parser("format")
+    parser.add_argument("--index-base", default=PYTORCH_INDEX, help="the PyTorch index or a mirror of it")
+    parser.add_argument("--table", type=Path, default=TABLE, help="the table to compare and to write")
+    parser.add_argument("--day", type=date.fromisoformat, default=date.today(), help="the day of the reading")
+    parser.add_argument("--offline", action="store_true", help="ask nothing")
+    parser.add_argument("--write", action="store_true", help="write the table")
     args = parser.parse_args(argv)
-    table = tomllib.loads(TABLE.read_text("utf-8")) if TABLE.exists() else {}
-    if args.command == "seed":
-        table = seed(table, json.loads(args.builds.read_text("utf-8")))
-    TABLE.write_text(render(table), "utf-8")
-    return 0
+    text = args.table.read_text("utf-8")
+    table = tomllib.loads(text)
+    said: list[str] = []
+    if not args.offline:
+        live, fetch = ask(parse_catalog(table, pytorch_index(args.index_base)), args.index_base)
+        table, said = updated(table, live, place=live.source.label, day=args.day)
+        table["companion"], more = companions(table, args.index_base, _newest_page(live), fetch, args.day)
+        said += more
+    new = render(table)
+    check_catalog(tomllib.loads(new), capabilities=capabilities(), name=args.table.name)
+    print("\n".join(said) or "nothing has changed")
+    if args.write:
+        args.table.write_text(new, "utf-8")
+    return 0 if args.write or not said else 1
+
+
+def _newest_page(live: Catalog) -> str:
+    """The backend to read companions from: the newest CUDA that the newest torch has."""
+    builds = [b for b in live.builds if b.published and b.channel is Channel.STABLE and b.toolkit]
+    return max(builds, key=lambda build: (build.torch, backend_number(build.backend))).backend
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except ProvisionError as error:
+        sys.exit(f"{error.text}\n{error.hint or ''}")

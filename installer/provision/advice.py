@@ -14,7 +14,7 @@ from . import drivers
 from .catalog import Build, Channel
 from .coverage import version_tuple
 from .machine import Driver, Gpu, Vendor
-from .rules import DRIVER_RULES, Situation, arch_name, asked_for, fitting, judge, python_built
+from .rules import DRIVER_RULES, RULES, Rule, Situation, arch_name, judge, preference, python_built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,47 +32,51 @@ def advise(
     better = [build for build in builds if choice is None or _rank(build) > _rank(choice)]
     if not better:
         return ()
-    advice = [*_other_driver(better, situation), *_other_python(better, situation), *_fewer_gpus(better, situation)]
-    advice += _without_wishes(better, situation)
+    advice = [
+        *_other_driver(better, situation),
+        *_other_python(better, situation),
+        *_fewer_gpus(better, situation),
+        *_without_wishes(better, situation),
+    ]
     if choice is None:
         advice += _other_channel(better, situation, channel)
-        advice += [] if advice else _wait(situation)
+        advice = advice or list(_wait(situation))
         advice += _cpu(better, situation)
     return tuple(dict.fromkeys(advice))
 
 
 def _rank(build: Build) -> tuple[object, ...]:
-    """What makes a build newer than another in the eyes of a user."""
+    """What makes one build newer than another in the eyes of a user."""
     return build.advertised, build.torch
 
 
-def _best(builds: Iterable[Build], situation: Situation) -> Build | None:
-    return next(iter(fitting(builds, situation)), None)
+def _best(builds: Iterable[Build], situation: Situation, rules: Sequence[Rule] = RULES) -> Build | None:
+    fits = [build for build in builds if judge(build, situation, rules) is None]
+    return max(fits, key=lambda build: preference(build, situation), default=None)
 
 
 # ── driver ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _other_driver(better: Sequence[Build], situation: Situation) -> Iterator[Advice]:
+def _other_driver(better: Iterable[Build], situation: Situation) -> Iterator[Advice]:
     """The nearest driver that gains: an upgrade, or a downgrade where support for the GPU has ended."""
-    if not any(gpu.vendor is Vendor.NVIDIA and gpu.arch for gpu in situation.gpus):
+    capabilities = [gpu.arch for gpu in situation.gpus if gpu.arch and gpu.vendor is Vendor.NVIDIA]
+    others = tuple(rule for rule in RULES if rule not in DRIVER_RULES)
+    able = [build for build in better if build.toolkit and judge(build, situation, others) is None]
+    if not capabilities or not able:
         return
-    open_to_drivers = [build for build in better if judge(build, situation, without=DRIVER_RULES) is None]
-    if not open_to_drivers:
-        return
-    now = version_tuple(situation.driver.version or "0") if situation.driver else (0,)
+    toolkits = {build.toolkit for build in able if build.toolkit}
     gains = [
         (version, best)
-        for version in drivers.landmarks((gpu.arch or "" for gpu in situation.gpus), windows=situation.windows)
-        if (best := _best(open_to_drivers, replace(situation, driver=_driver(version, situation)))) is not None
+        for version in drivers.landmarks(capabilities, toolkits, windows=situation.windows)
+        if (best := _best(able, replace(situation, driver=_driver(version, situation)), DRIVER_RULES))
     ]
-    newer = [(version, best) for version, best in gains if version_tuple(version) > now]
-    older = [(version, best) for version, best in reversed(gains) if version_tuple(version) <= now]
-    for direction in (newer, older):
-        if direction:
-            version, best = max(direction, key=lambda gain: _rank(gain[1]))
-            yield Advice(do=f"driver {_limits(version, situation, down=direction is older)}", gains=best.name)
-            return
+    now = version_tuple(situation.driver.version or "0") if situation.driver else (0,)
+    newer = [gain for gain in gains if version_tuple(gain[0]) > now]
+    older = [gain for gain in reversed(gains) if version_tuple(gain[0]) <= now]
+    if reach := newer or older:
+        version, best = max(reach, key=lambda gain: _rank(gain[1]))  # of equals the first: the nearest
+        yield Advice(do=f"driver {_limits(version, capabilities, situation, upgrade=bool(newer))}", gains=best.name)
 
 
 def _driver(version: str, situation: Situation) -> Driver:
@@ -80,51 +84,42 @@ def _driver(version: str, situation: Situation) -> Driver:
     return Driver(vendor=Vendor.NVIDIA, version=version, cuda=cuda, source="advice")
 
 
-def _limits(version: str, situation: Situation, *, down: bool) -> str:
-    """`>=580`, `>=525.60.13, <=580.x` where support for a GPU has ended, `<=580.x`."""
-    ends = [
-        row.last
-        for gpu in situation.gpus
-        if (row := drivers.support(gpu.arch or "", windows=situation.windows)) is not None and row.last is not None
-    ]
-    upper = f"<={min(ends)}.x" if ends else ""
-    return upper if down and upper else ", ".join(limit for limit in (f">={version}", upper) if limit)
+def _limits(version: str, capabilities: Iterable[str], situation: Situation, *, upgrade: bool) -> str:
+    """`>=580`; `>=525.60.13, <=580.x` where support for a GPU ends there; for a downgrade `<=580.x`."""
+    rows = [drivers.support(capability, windows=situation.windows) for capability in capabilities]
+    ends = [row.last for row in rows if row is not None and row.last is not None]
+    upper = [f"<={min(ends)}.x"] if ends else []
+    return ", ".join(upper if upper and not upgrade else [f">={version}", *upper])
 
 
 # ── Python ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _other_python(better: Sequence[Build], situation: Situation) -> Iterator[Advice]:
+def _other_python(better: Iterable[Build], situation: Situation) -> Iterator[Advice]:
     """The nearest Python that the best of the otherwise fitting builds has a wheel for."""
     python = situation.python
-    if python is None:
-        return
-    best = next(iter(fitting(better, situation, without=(python_built,))), None)
-    if best is None or not best.pythons:
+    best = _best(better, situation, tuple(rule for rule in RULES if rule is not python_built))
+    if python is None or best is None or not best.pythons or python.tag in best.pythons:
         return
     here = int(python.minor.partition(".")[2])
-    offers = [(int(match[1]), bool(match[2])) for tag in best.pythons if (match := re.fullmatch(r"cp3(\d+)(t?)", tag))]
-    if not offers or python.tag in best.pythons:
-        return
-    minor, free_threaded = min(
-        offers, key=lambda offer: (offer[1] != python.free_threaded, abs(offer[0] - here), -offer[0])
-    )
-    yield Advice(do=f"Python 3.{minor}{'t' if free_threaded else ''}", gains=best.name)
+    offers = [(int(match[1]), match[2]) for tag in best.pythons if (match := re.fullmatch(r"cp3(\d+)(t?)", tag))]
+    threads = "t" if python.free_threaded else ""
+    minor, suffix = min(offers, key=lambda offer: (offer[1] != threads, abs(offer[0] - here), -offer[0]))
+    yield Advice(do=f"Python 3.{minor}{suffix}", gains=best.name)
 
 
 # ── GPUs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _fewer_gpus(better: Sequence[Build], situation: Situation) -> Iterator[Advice]:
-    """What all but one kind of GPU get, and each kind alone; a kind that gets nothing is told which driver it wants."""
+    """What all but one kind of GPU get, and each kind alone; a kind that gets nothing may need another driver too."""
     kinds: dict[tuple[Vendor, str | None], list[Gpu]] = {}
     for gpu in situation.gpus:
         kinds.setdefault((gpu.vendor, gpu.arch), []).append(gpu)
     if len(kinds) < 2:
         return
-    groups = [[gpu for other in kinds if other != kind for gpu in kinds[other]] for kind in kinds] + list(
-        kinds.values()
-    )
+    groups = [[gpu for gpu in situation.gpus if (gpu.vendor, gpu.arch) != kind] for kind in kinds]
+    groups += kinds.values()
     for group in sorted(groups, key=len, reverse=True):
         alone = replace(situation, gpus=tuple(group))
         if best := _best(better, alone):
@@ -141,7 +136,7 @@ def _gpu_options(gpus: Iterable[Gpu]) -> str:
 # ── wishes ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _without_wishes(better: Sequence[Build], situation: Situation) -> Iterator[Advice]:
+def _without_wishes(better: Iterable[Build], situation: Situation) -> Iterator[Advice]:
     """What is gained by taking back `--torch` or `--backend`."""
     if situation.torch is not None and (best := _best(better, replace(situation, torch=None))):
         yield Advice(do=f"without the limit torch {situation.torch}", gains=best.name)
@@ -149,7 +144,7 @@ def _without_wishes(better: Sequence[Build], situation: Situation) -> Iterator[A
         yield Advice(do=f"without --backend {situation.backend}", gains=best.name)
 
 
-def _other_channel(better: Sequence[Build], situation: Situation, asked: Channel | None) -> Iterator[Advice]:
+def _other_channel(better: Iterable[Build], situation: Situation, asked: Channel | None) -> Iterator[Advice]:
     """Another channel, where one was asked for and has nothing."""
     for channel in (Channel.STABLE, Channel.NIGHTLY):
         if asked not in (None, channel) and (best := _best(better, replace(situation, channel=channel))):
@@ -158,17 +153,15 @@ def _other_channel(better: Sequence[Build], situation: Situation, asked: Channel
 
 
 def _wait(situation: Situation) -> Iterator[Advice]:
-    """A GPU that is newer than every build."""
+    """A GPU that is newer than every driver that we know."""
     for gpu in situation.gpus:
-        if gpu.arch and drivers.support(gpu.arch, windows=situation.windows) is None and gpu.vendor is Vendor.NVIDIA:
-            yield Advice(
-                do=f"wait for a driver that serves {arch_name(gpu)} and a torch with code for it, then ask again",
-                gains=f"torch for {arch_name(gpu)}",
-            )
+        if gpu.vendor is Vendor.NVIDIA and gpu.arch and not drivers.support(gpu.arch, windows=situation.windows):
+            todo = f"wait for a driver that serves {arch_name(gpu)} and a torch with code for it, then ask again"
+            yield Advice(do=todo, gains=f"torch for {arch_name(gpu)}")
 
 
-def _cpu(better: Sequence[Build], situation: Situation) -> Iterator[Advice]:
-    if situation.gpus and situation.backend != "cpu":
-        best = _best(better, replace(situation, backend="cpu", channel=Channel.STABLE))
-        if best is not None and asked_for(best, replace(situation, backend=None)) is None:
-            yield Advice(do="--backend cpu (the GPU stays unused)", gains=best.name)
+def _cpu(better: Iterable[Build], situation: Situation) -> Iterator[Advice]:
+    """Where GPUs count and nothing runs on them: the CPU, only when asked for."""
+    on_cpu = replace(situation, backend="cpu", channel=Channel.STABLE)
+    if situation.gpus and situation.backend is None and (best := _best(better, on_cpu)):
+        yield Advice(do="--backend cpu (the GPU stays unused)", gains=best.name)

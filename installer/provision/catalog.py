@@ -227,13 +227,15 @@ class Catalog:
 
 def _as_of(catalog: Catalog, build: Build, day: date) -> Build | None:
     if not build.floating:
-        released = build.since or catalog.release_day(build.torch)
-        return build if released is not None and released <= day else None
+        released = catalog.release_day(build.torch)
+        there = released is not None and released <= day and (build.until is None or day < build.until)
+        return build if there else None
     if build.since is None or build.since > day or (build.until is not None and build.until < day):
         return None
     return replace(build, torch=Version(f"{build.torch.base_version}.dev{day:%Y%m%d}"))
 
 
+@lru_cache(maxsize=64)
 def toolkit_of(backend: str) -> str | None:
     """`13.0` of `cu130`; None for what is not CUDA."""
     digits = backend.removeprefix("cu")

@@ -91,10 +91,14 @@ def serves(capability: str, version: str, *, windows: bool) -> tuple[bool, str]:
     return new_enough and old_enough, ", ".join(limit for limit in limits if limit)
 
 
-def landmarks(capabilities: Iterable[str], *, windows: bool) -> tuple[str, ...]:
-    """The versions at which something changes for GPUs of these capabilities, ascending: floors, branches, support."""
+def landmarks(capabilities: Iterable[str], toolkits: Iterable[str], *, windows: bool) -> tuple[str, ...]:
+    """The versions at which something changes for GPUs of these capabilities and builds of these toolkits, ascending.
+
+    Those are the floors, the branches that serve a toolkit natively, and the ends of the support for a GPU.
+    """
     table = _table(windows)
-    versions = {*table.floors.values(), *(str(major) for major, _ in table.branches)}
+    versions = set(table.floors.values())
+    versions |= {oldest for toolkit in toolkits if (oldest := oldest_version(toolkit, windows=windows))}
     for capability in capabilities:
         row = table.support.get(capability)
         versions |= {str(limit) for limit in (row.first, row.last) if limit is not None} if row else set()

@@ -44,6 +44,11 @@ def tegra_gpu(soc: str) -> KnownGpu | None:
     return parse_row(row) if row is not None else None
 
 
+def capabilities() -> frozenset[str]:
+    """Every compute capability that some GPU of the table has."""
+    return frozenset(row.split(" ", 1)[0] for kind in ("nvidia", "tegra") for row in _rows(kind).values())
+
+
 def intel_name(device_id: str) -> str | None:
     """The family behind Intel's PCI device id ("0xe20b" → "Intel Arc B-series (Battlemage)"), or None."""
     number = f"{int(device_id, 16):04x}"

@@ -18,7 +18,7 @@ from .counting import Note, counting_gpus
 from .environment import Python
 from .errors import UsageProblem
 from .machine import Driver, Gpu, Machine, System, Vendor
-from .rules import Reason, Rejection, Situation, asked_for, covering, fitting, in_channel, judge, runs_plainly
+from .rules import Reason, Rejection, Situation, asked_for, best_first, covering, in_channel, judge, runs_plainly
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -102,21 +102,23 @@ def resolve(machine: Machine, request: Request, catalog: Catalog) -> Resolution:
     gpus, said = counting_gpus(machine, catalog, named=request.gpus, backend=request.backend)
     builds = catalog.on(machine.platform.system, machine.platform.machine)
     situation, notes = _situation(machine, request, gpus, builds)
-    candidates = fitting(builds, situation)
-    if not candidates and request.channel is None:
+    verdicts = [(build, judge(build, situation)) for build in builds]
+    if request.channel is None and all(rejection for _, rejection in verdicts):
         nightly = replace(situation, channel=Channel.NIGHTLY)
-        if candidates := fitting(builds, nightly):
-            situation = nightly
+        judged = [(b, judge(b, nightly) if b.channel is Channel.NIGHTLY else why) for b, why in verdicts]
+        if not all(rejection for _, rejection in judged):
+            situation, verdicts = nightly, judged
             notes.append(Note(code="nightly", text="no stable build fits, so this is a nightly", level="warning"))
+    candidates = best_first((build for build, rejection in verdicts if rejection is None), situation)
     choice = candidates[0] if candidates else None
     if choice:
-        notes += _notes(choice, situation)
+        notes += _notes(choice, situation, catalog)
     return Resolution(
         gpus=gpus,
         choice=choice,
         coverage=_coverage(choice, situation) if choice else (),
         candidates=tuple(candidates),
-        rejected=(*_rejections(builds, candidates, situation), *_elsewhere(catalog, builds, machine, situation)),
+        rejected=(*_rejections(verdicts, choice), *_elsewhere(catalog, builds, machine, situation)),
         advice=advise(choice, builds, situation, channel=request.channel),
         notes=(*said, *notes),
     )
@@ -179,10 +181,8 @@ def known_driver(machine: Machine) -> Driver | None:
     return replace(driver, cuda=table)
 
 
-def _rejections(builds: Iterable[Build], candidates: Sequence[Build], situation: Situation) -> Iterable[Rejection]:
-    choice = candidates[0] if candidates else None
-    for build in builds:
-        rejection = judge(build, situation)
+def _rejections(verdicts: Iterable[tuple[Build, Rejection | None]], choice: Build | None) -> Iterable[Rejection]:
+    for build, rejection in verdicts:
         if rejection is not None:
             yield rejection
         elif choice is not None and build is not choice:
@@ -216,12 +216,16 @@ def _elsewhere(
         yield Rejection(build=build, reason=Reason.PLATFORM_NOT_BUILT, wanted=build.platform, found=here)
 
 
-def _notes(choice: Build, situation: Situation) -> list[Note]:
+def _notes(choice: Build, situation: Situation, catalog: Catalog) -> list[Note]:
     notes = []
+    newest = max((build.torch for build in catalog.on(choice.system, choice.machine)), default=choice.torch)
+    if newest == choice.torch < max(catalog.releases):
+        text = f"{choice.torch} is the last torch for {choice.platform}"
+        notes.append(Note(code="platform-ended", text=text, level="warning"))
     if any(served is not None and served.kind == "ptx" for _, served in covering(choice, situation)):
         notes.append(Note(code="compiled-at-first-use", text="the driver compiles this build's PTX at first use"))
-    if choice.system is System.MACOS and any(gpu.vendor is Vendor.APPLE for gpu in situation.gpus):
-        notes.append(Note(code="mps", text="this build runs on the Apple GPU through mps"))
+    if choice.system is System.MACOS and choice.machine == "aarch64":
+        notes.append(Note(code="mps", text="on Apple silicon this build runs on the GPU through mps"))
     if runs_plainly(choice, situation) and choice.backend != "cpu":
         text = f"no cpu build is within reach: {choice.name} from {choice.source.label} runs on the CPU too"
         notes.append(Note(code="plain-wheel-on-cpu", text=text, level="warning"))

@@ -8,7 +8,7 @@ is. `preference` is the order of the builds that pass.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -224,19 +224,18 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def judge(build: Build, situation: Situation, *, without: Collection[Rule] = ()) -> Rejection | None:
-    """The first rule that a build breaks, or None: it fits. Rules in `without` are not asked."""
-    for rule in RULES:
-        if rule not in without and (verdict := rule(build, situation)):
+def judge(build: Build, situation: Situation, rules: Iterable[Rule] = RULES) -> Rejection | None:
+    """The first of the rules that a build breaks, or None: it fits."""
+    for rule in rules:
+        if verdict := rule(build, situation):
             reason, wanted, found = verdict
             return Rejection(build=build, reason=reason, wanted=wanted, found=found)
     return None
 
 
-def fitting(builds: Iterable[Build], situation: Situation, *, without: Collection[Rule] = ()) -> list[Build]:
-    """The builds that break no rule, the best first."""
-    fits = [build for build in builds if judge(build, situation, without=without) is None]
-    return sorted(fits, key=lambda build: preference(build, situation), reverse=True)
+def best_first(builds: Iterable[Build], situation: Situation) -> list[Build]:
+    """Builds in the order of preference."""
+    return sorted(builds, key=lambda build: preference(build, situation), reverse=True)
 
 
 def preference(build: Build, situation: Situation) -> tuple[Any, ...]:
