@@ -40,7 +40,7 @@ def value(gpu: dict[str, str], field: str) -> str:
     if field == "driver":
         return DRIVER
     if field == "mig":
-        return {"": "[N/A]", "0": "Disabled"}.get(gpu.get("mig", ""), "Enabled")
+        return {"": "[N/A]", "-1": "Disabled"}.get(gpu.get("mig", ""), "Enabled")
     if field == "memory" and "memory" in gpu:
         return gpu["memory"] + " MiB"
     if field == "device" and "device" in gpu:

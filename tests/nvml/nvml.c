@@ -1,7 +1,7 @@
 /* A stand-in for libnvidia-ml.so.1: enough of NVML for any generation of nvidia-ml-py, driven by variables.
  *
  * STAND_IN_GPUS        one GPU a line, fields `key=value` joined by `|`: name, cc, memory (MiB), uuid, bus, device
- *                      (hexadecimal), mig (number of instances), slice (their profile), lost, missing (fields that
+ *                      (hexadecimal), mig (number of instances; -1: MIG is off), slice (their profile), lost, missing (fields that
  *                      answer NotSupported, joined by `,`)
  * STAND_IN_NVML_INIT   what nvmlInit returns (0)          STAND_IN_DRIVER  driver version ("580.95.05")
  * STAND_IN_CUDA        newest CUDA as "13.0"              STAND_IN_NVML_FAULT  `crash:WHERE` or `hang:WHERE`, where
@@ -105,13 +105,13 @@ EXPORT int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_v2 *out) {
 EXPORT int nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pending) {
     char value[32];
     int code = text_field(handle, "mig", value, sizeof value);
-    if (code == OK) *current = *pending = atoi(value) > 0;
+    if (code == OK) *current = *pending = atoi(value) >= 0;
     return code;
 }
 EXPORT int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *out) {
     char value[32];
     int code = text_field(handle, "mig", value, sizeof value);
-    *out = code == OK && atoi(value) > 0 ? 7 : 0;
+    *out = code == OK && atoi(value) >= 0 ? 7 : 0;
     return code;
 }
 EXPORT int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned place, void **out) {

@@ -38,7 +38,7 @@ def gpu(
     lost: bool = False,
     missing: Sequence[str] = (),
 ) -> str:
-    """One GPU's row. `mig` is the number of its instances; `missing` names fields that answer NotSupported."""
+    """One GPU's row. `mig` is the number of its instances (-1: MIG is off); `missing` fields answer NotSupported."""
     fields = {
         "name": name,
         "cc": capability,
