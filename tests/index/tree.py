@@ -103,7 +103,7 @@ def _plain(release: Mapping[str, Any], backend: str, *rest: Any) -> list[Wheel]:
 
 @cache
 def _companion(name: str, version: str, tag: str, requires: tuple[str, ...] = ()) -> Wheel:
-    files = {f"{name}/version.py": f"__version__ = {version!r}\n".encode(), **standin_files(name)}
+    files = {**standin_files(name), f"{name}/version.py": f"__version__ = {version!r}\n".encode()}
     return wheel(name, version, tag=tag, requires=requires, files=files)
 
 

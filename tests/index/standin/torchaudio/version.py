@@ -1,0 +1,3 @@
+"""The index replaces this file."""
+
+__version__ = "0"
