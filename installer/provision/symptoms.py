@@ -147,8 +147,8 @@ def _line(text: str, at: int) -> str:
 
 
 _NO_CODE = re.compile(
-    r"no kernel image|NoKernelImageForDevice|NO_BINARY_FOR_GPU|NoBinaryForGpu|error ?[=:] ?209\b|invalid device function"
-    r"|STATUS_ARCH_MISMATCH",
+    r"no kernel image|NoKernelImageForDevice|NO_BINARY_FOR_GPU|NoBinaryForGpu|error ?[=:] ?209\b|STATUS_ARCH_MISMATCH"
+    r"|invalid device function",
     re.I,
 )
 """A kernel was started, and there was no code for it."""
@@ -182,14 +182,17 @@ _RANGE = re.compile(r"\(?(\d+\.\d)\)? ?- ?\(?(\d+\.\d)\)?")
 _SUPPORTED = re.compile(r"^\W*(\d+)\.(\d) which supports hardware CC", re.M)
 _CODE = re.compile(r"\b(?:sm|compute)_\d{2,3}[af]?\b")
 _NEW = re.compile(
-    r"\bRTX ?(PRO )?[56]\d{3}\b|\b5[0-9]{2}0 ?Ti\b|\b(GB10|DGX Spark|GB[23]00|B[123]00|GH200|H[12]00|H20)\b|Blackwell|sm_1[0-2]\d",
+    r"\bRTX ?(PRO )?[56]\d{3}\b|\b5\d{2}0 ?Ti\b|\b(GB10|DGX Spark|GB[23]00|B[123]00|GH200|H[12]00|H20)\b"
+    r"|Blackwell|sm_1[0-2]\d",
     re.I,
 )
 _OLD = re.compile(
-    r"\bGTX ?([4-9]\d\d|10\d\d)|10[- ]series|\b(Tesla )?[KMP](4|40|60|80|100)\b|\bQuadro [KMP]\d+|\bTitan (X|Xp|V|Black|Z)\b"
-    r"|\bGT ?[67]\d\d\b|\bMX1\d0\b|Pascal|Maxwell|Kepler|Volta|\bV100\b|sm_[3-6]\d\b|older (GPU|card)",
+    r"\bGTX ?([4-9]\d\d|10\d\d)|10[- ]series|\b(Tesla )?[KMP](4|40|60|80|100)\b|\bQuadro [KMP]\d+"
+    r"|\bGT ?[67]\d\d\b|\bTitan (X|Xp|V|Black|Z)\b|\bMX1\d0\b|Pascal|Maxwell|Kepler|Volta|\bV100\b|sm_[3-6]\d\b|older (GPU|card)",
     re.I,
 )
+_TURING, _HOPPER = (7, 5), (9, 0)
+"""No build has dropped what lies between, and every build for CUDA 11.1 and later has it."""
 
 
 def _by_capability(text: str) -> Iterator[Seen]:
@@ -221,10 +224,8 @@ def _which(text: str, gpu: str | None, codes: list[str], *, failed: bool) -> lis
     if gpu and codes:
         newest = max((parsed.major, parsed.minor) for parsed in map(parse_code, codes))
         return [new if _number(gpu) > newest else old]
-    if gpu:
-        return (
-            [new if _number(gpu) >= (9, 0) else old] if _number(gpu) < (7, 5) or _number(gpu) >= (9, 0) else [new, old]
-        )
+    if gpu and (_number(gpu) < _TURING or _number(gpu) >= _HOPPER):
+        return [new if _number(gpu) >= _HOPPER else old]
     named_new, named_old = _NEW.search(text), _OLD.search(text)
     if bool(named_new) != bool(named_old):
         return [new if named_new else old]
