@@ -16,11 +16,15 @@ from typing import Any
 
 import pytest
 from fatbin.build import Entry, archive, container, elf, elf_with_fatbin, pe_with_fatbin, stub
+from fatbin.wheels import wheel_table
+from packaging.version import Version
 from provision import packages
 from provision.binaries import parse_record, parse_torch_cuda
+from provision.catalog import load_catalog
 from provision.coverage import Verdict, sm, version_tuple
 from provision.errors import UsageProblem
 from provision.fatbin import scan_bytes
+from provision.machine import System
 from provision.scan import ScannedPackage, ScanReport, code_words, report_lines, scan, verdict
 
 CASES = tomllib.loads((Path(__file__).parent / "fatbin" / "verdicts.toml").read_text())
@@ -482,3 +486,22 @@ def test_the_math_table_agrees_with_the_libraries_that_a_scan_sees_whole() -> No
             found = packages.judge_package(name, version, (), capability)
             assert found.verdict is Verdict.COVERED, (name, version, sm(capability))
         assert packages.judge_package(name, version, (), "3.5").verdict is not Verdict.COVERED
+
+
+TORCH = {
+    wheel: libraries["torch/lib/libtorch_cuda.so"]
+    for wheel, libraries in wheel_table().items()
+    if "torch/lib/libtorch_cuda.so" in libraries
+}
+
+
+@pytest.mark.parametrize("wheel", TORCH)
+def test_the_table_of_builds_says_of_torch_what_its_wheels_hold(wheel: str) -> None:
+    _, version, *_, platform = wheel.removesuffix(".whl").split("-")
+    catalog = load_catalog()
+    torch, machine = Version(version), "aarch64" if platform.endswith("aarch64") else "x86_64"
+    backend = catalog.plain_wheel(torch, System.LINUX, machine)
+    (build,) = (one for one in catalog.on(System.LINUX, machine) if (one.torch, one.backend) == (torch, backend))
+    bulk = TORCH[wheel][6].split()
+    assert sorted(build.arches) == sorted(f"sm_{arch}" for arch in bulk)
+    assert build.ptx == tuple(f"compute_{arch}" for arch in TORCH[wheel][1].split())
