@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .change import Change
     from .generations import Generation
 
-__all__ = ["STEPS", "begin", "clean", "history", "recover", "rollback", "unfinished"]
+__all__ = ["STEPS", "begin", "clean", "damaged", "history", "recover", "rollback", "unfinished"]
 
 
 def _silent(_: str) -> None:
@@ -96,6 +96,16 @@ def history(target: Path) -> tuple[Generation, ...]:
     from . import generations
 
     return generations.history(real(target))
+
+
+def damaged(target: Path) -> dict[str, str]:
+    """The distributions that are not whole (normalized name → what is wrong): torn RECORD, missing or short files.
+
+    Nothing is hashed and nothing is run. For such names: `Change.clear`, then install them anew.
+    """
+    from . import remains
+
+    return remains.damaged(real(target))
 
 
 def clean(

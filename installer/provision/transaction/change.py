@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from ..detect.environment import interpreter
 from ..errors import AfterCommitFailed, InstallFailed, Interrupted, ProvisionError, TargetUnusable
 from ..host import Completed
 from . import (
+    audit,
     clone,
     disk,
     generations,
@@ -26,6 +27,7 @@ from . import (
     heal,
     lock,
     recovery,
+    remains,
     settle,
     signals,
     snapshot,
@@ -164,6 +166,9 @@ class Change:
                 self._seen = clone.clone(source, self.staged, say=self._say)
                 if source != target:
                     self._seen = snapshot.take(target)
+        for path in remains.litter(self.staged):
+            self._say(f"left out, since it is the rest of a broken install: {path}")
+            disk.remove(self.staged / path)
         self._before = snapshot.take(self.staged)
         step("cloned")
 
@@ -229,6 +234,15 @@ class Change:
         step("ran")
         return answer
 
+    def clear(self, names: Collection[str]) -> tuple[str, ...]:
+        """Take all that is left of these distributions (normalized names) out of the staged copy; what went.
+
+        For what an earlier install left broken (`transaction.damaged`): uv cannot always replace it.
+        """
+        self._settled = None
+        with honest(f"clearing {', '.join(names)} out of {self.staged}"):
+            return remains.clear(self.staged, names)
+
     def settle(self, expected: Mapping[str, str]) -> None:
         """Put the copy right and check that it is exactly `expected` (normalized name → version, the whole set).
 
@@ -242,7 +256,7 @@ class Change:
             tree=self.staged,
             final=self.target,
             original=None if self.fresh else self.target,
-            before={} if self.fresh else self._before,
+            before=self._before,
         )
 
     # The commit
@@ -263,7 +277,7 @@ class Change:
                 step("seal")
                 settle.drop_leaky_bytecode(self.staged, self._started)
                 sealed = self._seal()
-                changed = settle.changed(self._before, sealed)
+                changed = audit.changed(self._before, sealed)
                 with lock.neighbours_lock(place.target):
                     step("drift")
                     self._check_drift()

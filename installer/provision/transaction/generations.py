@@ -168,9 +168,6 @@ def collect(place: Place, *, keep: int, say: Callable[[str], None], older_than_d
         if rank >= keep or expired or aged:
             gone.append(generation.id)
     discard(place, gone)
-    for name in gone:
-        for suffix in (".json", ".seal"):
-            (place.gens / f"{name}{suffix}").unlink(missing_ok=True)
     sweep(place, say)
     return gone
 

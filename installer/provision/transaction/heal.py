@@ -6,14 +6,14 @@ and may itself be ended anywhere.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import disk, swap
-from .place import Place
+from .place import Place, is_undescribed
 from .steps import step
 
 _UNFINISHED = (".staging", ".out", ".new")
@@ -42,25 +42,34 @@ def heal(place: Place, say: Callable[[str], None]) -> bool:
 
 def sweep(place: Place, say: Callable[[str], None]) -> None:
     """Discard unfinished trees and empty the trash. What cannot be deleted is said, and tried again next time."""
-    discard(place, (name for name in os.listdir(place.gens) if name.endswith(_UNFINISHED)))
+    held = set(os.listdir(place.gens))
+    discard(place, (name for name in held if name.endswith(_UNFINISHED) or is_undescribed(name, held)))
     for name in os.listdir(place.root):
         if name.startswith("probe-") or name.endswith(".new"):
             disk.remove(place.root / name)
-    known = set(os.listdir(place.gens))
-    state = swap_state(place)
-    for name in known:
+    held = set(os.listdir(place.gens))
+    live = swap_state(place).get("live")
+    for name in held:
         stem, suffix = os.path.splitext(name)
-        if suffix and stem not in known and stem != state.get("live"):
+        if suffix and stem not in held and stem != live:
             (place.gens / name).unlink()
     empty_trash(place, say)
 
 
 def discard(place: Place, names: Iterable[str]) -> None:
-    """Move trees into the trash: each is there whole, or it is not there."""
+    """Take trees out of the generations: each is there whole and described, or it is not there."""
     for name in names:
+        for suffix in (".json", ".seal"):
+            (place.gens / f"{name}{suffix}").unlink(missing_ok=True)
         place.trash.mkdir(mode=0o700, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.rename(place.gens / name, place.trash / f"{name}-{secrets.token_hex(3)}")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            disk.remove(place.gens / name)  # from a lower image layer: it cannot be renamed
 
 
 def empty_trash(place: Place, say: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +76,14 @@ class Place:
             return ("gens",)
         except OSError:
             return ()
-        left += [f"gens/{name}" for name in held if os.path.splitext(name)[1] not in _TIDY_SUFFIXES]
+        unfinished = (name for name in held if os.path.splitext(name)[1] not in _TIDY_SUFFIXES)
+        left += [f"gens/{name}" for name in (*unfinished, *(name for name in held if is_undescribed(name, held)))]
         return tuple(sorted(left if held else [*left, "gens"]))
+
+
+def is_undescribed(name: str, held: Collection[str]) -> bool:
+    """Whether a tree among the generations has no description: what is left of one that is being removed."""
+    return "." not in name and f"{name}.json" not in held
 
 
 def real(target: Path) -> Path:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..detect.environment import parse_metadata
+from ..detect.environment import normalize, parse_metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,11 @@ def name_and_version(tree: Path, info: str) -> tuple[str, str] | None:
         return None
     parsed = parse_metadata(text)
     return parsed[:2] if parsed else None
+
+
+def name_of(info: str) -> str:
+    """The normalized name of a distribution from its dist-info folder alone: METADATA may be gone."""
+    return normalize(posixpath.basename(info).removesuffix(".dist-info").partition("-")[0])
 
 
 def digest(path: Path) -> str:
