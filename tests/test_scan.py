@@ -307,7 +307,12 @@ def test_a_windows_environment_is_the_same(tmp_path: Path) -> None:
 def test_the_driver_decides_about_ptx_in_a_whole_environment(tmp_path: Path) -> None:
     prefix = environment(tmp_path, {"a-1": {"a/_C.so": elf_with_fatbin([[Entry(arch="compute_80", isa="9.2")]])}})
     assert verdicts(scan([prefix], ["12.0"], driver_cuda="13.2"), "a") == {"sm_120": "covered-jit"}
-    assert verdicts(scan([prefix], ["12.0"], driver_cuda="12.8"), "a") == {"sm_120": "not-covered"}
+    old = scan([prefix], ["12.0"], driver_cuda="12.8")
+    assert verdicts(old, "a") == {"sm_120": "not-covered"}
+    assert package(old, "a").verdicts["sm_120"].notes == (
+        "nothing loadable on sm_120",
+        "a driver for CUDA 12.8 is too old for its PTX (ISA 9.2)",
+    )
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user who is not root")

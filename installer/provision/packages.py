@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -79,11 +79,9 @@ def judge_package(
     if found.verdict is not Verdict.NOT_COVERED:
         return found
     newer = _first(name, version, capability)
-    return PackageVerdict(
-        verdict=found.verdict,
-        decided_by=found.decided_by,
-        notes=(f"nothing loadable on {sm(capability)}" + (f"; {newer}" if newer else ""), *found.notes),
-    )
+    told = f"nothing loadable on {sm(capability)}" + (f"; {newer}" if newer else "")
+    reasons = dict.fromkeys(part.judgement.why for part in parts if part.path in found.decided_by)
+    return replace(found, notes=(told, *filter(None, reasons), *found.notes))
 
 
 def _by_libraries(rule: Mapping[str, Any], parts: Sequence[Part], capability: str) -> PackageVerdict:

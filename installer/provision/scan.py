@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -39,7 +39,25 @@ def verdict(
     `driver_cuda` is the newest CUDA that the driver serves; without it a driver is assumed that is new enough.
     `toolkit` ("13.2") made the library, where known.
     """
-    judged = judge(
+    judged = _judge(library, capability, driver_cuda, toolkit)
+    if library.format is Format.OTHER and not library.unread:
+        return replace(judged, verdict=Verdict.UNKNOWN, why="not a kind of file that is known to hold GPU code")
+    if library.unread:
+        return replace(judged, verdict=Verdict.UNKNOWN, why=library.unread[0])
+    if judged.verdict in (Verdict.COVERED, Verdict.COVERED_JIT):
+        return judged
+    if library.unknown:
+        return replace(judged, verdict=Verdict.UNKNOWN, why=library.unknown[0])
+    if library.profiles and not library.loadable:
+        why = "only link inputs" if library.relocatable else "only stubs without kernels"
+        return replace(judged, verdict=Verdict.UNKNOWN, why=why)
+    if driver_cuda is not None and _judge(library, capability, None, toolkit).verdict is not judged.verdict:
+        return replace(judged, why=f"a driver for CUDA {driver_cuda} is too old for its {_needs(library)}")
+    return judged
+
+
+def _judge(library: Library, capability: str, driver_cuda: str | None, toolkit: str | None) -> Judgement:
+    return judge(
         (
             [_loads(library, image, capability, driver_cuda, toolkit) for image in profile.images if not image.ptx],
             [_compiles(image, capability, driver_cuda) for image in profile.images if image.ptx],
@@ -47,25 +65,12 @@ def verdict(
         )
         for profile in library.loadable
     )
-    why = None
-    if library.format is Format.OTHER and not library.unread:
-        why = "not a kind of file that is known to hold GPU code"
-    elif library.unread:
-        why = library.unread[0]
-    elif library.unknown and judged.verdict not in (Verdict.COVERED, Verdict.COVERED_JIT):
-        why = library.unknown[0]
-    elif not library.loadable and library.profiles:
-        why = "only link inputs" if library.relocatable else "only stubs without kernels"
-    if why is None:
-        return judged
-    return Judgement(
-        verdict=Verdict.UNKNOWN,
-        cubin=judged.cubin,
-        ptx=judged.ptx,
-        unclear=judged.unclear,
-        containers=judged.containers,
-        why=why,
-    )
+
+
+def _needs(library: Library) -> str:
+    """What of a library a driver can be too old for."""
+    needs = [f"PTX (ISA {library.ptx_isa[-1]})"] if library.ptx else []
+    return " and ".join([*needs, *(["zstd compression"] if library.zstd else [])])
 
 
 def _loads(
