@@ -312,7 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
             Request(method=self.command, path=path, status=answer.status, headers=dict(self.headers.items()))
         )
         if fault is Fault.DROPPED:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.close_connection = True
             return
         self._send(answer, fault)
