@@ -164,8 +164,8 @@ _WARNED = re.compile(
 
 _PROSE = re.compile(
     r"(GPU|card|sm_\d+|RTX|GTX|Tesla|Quadro|Blackwell|Pascal|Maxwell|Volta|-series|compute capabilit\w+)[^\n]{0,60}"
-    r"(not (yet )?(work|support|compatible)|doesn't (work|support)|unsupported|incompatible|missing|no longer|too (old|new))"
-    r"|(no|without|lacks?|missing) (support|kernels|code|cubins?|sass) for (sm_|compute capability|RTX|GTX|Blackwell|Pascal)",
+    r"(not (yet )?(work|support|compatible)|doesn't (work|support)|unsupported|incompatible|missing|no longer|too old)"
+    r"|(no|without|lacks?|missing) (support|kernels|code|cubins?|sass) for (sm_|compute capability|RTX|GTX|Blackwell)",
     re.I,
 )
 """A person says so in their own words."""
@@ -188,7 +188,8 @@ _NEW = re.compile(
 )
 _OLD = re.compile(
     r"\bGTX ?([4-9]\d\d|10\d\d)|10[- ]series|\b(Tesla )?[KMP](4|40|60|80|100)\b|\bQuadro [KMP]\d+"
-    r"|\bGT ?[67]\d\d\b|\bTitan (X|Xp|V|Black|Z)\b|\bMX1\d0\b|Pascal|Maxwell|Kepler|Volta|\bV100\b|sm_[3-6]\d\b|older (GPU|card)",
+    r"|\bGT ?[67]\d\d\b|\bTitan (X|Xp|V|Black|Z)\b|\bMX1\d0\b|Pascal|Maxwell|Kepler|Volta|\bV100\b|sm_[3-6]\d\b"
+    r"|older (GPU|card)",
     re.I,
 )
 _TURING, _HOPPER = (7, 5), (9, 0)
