@@ -86,7 +86,7 @@ def parse_nvml(completed: Completed) -> Answer:
     skipped: list[Skipped] = []
     instances: list[str] = []
     for line in said(completed.stdout):
-        if "gpu" in line:
+        if isinstance(line.get("gpu"), dict):
             gpus.append(_nvml_gpu(line["gpu"]))
             skipped += _unanswered(line["gpu"])
             instances += line["gpu"].get("instances", [])
@@ -103,7 +103,7 @@ def parse_nvml(completed: Completed) -> Answer:
         return Answer.nothing("nvml", broken or "gave no sense", silent=True)
     version = found.get("driver")
     cuda = cuda_version(found.get("cuda"))
-    count = found.get("count")
+    count = found.get("count") if isinstance(found.get("count"), int) else None
     if count == 0:
         skipped.append(Skipped(probe="nvml", reason="the driver answers but shows no GPU"))
     missed = range(len(gpus), count or 0)
