@@ -84,13 +84,15 @@ $arguments = $args
     }
 
     # Runs one step of the set-up; where it fails, shows the end of its output and stops.
-    function Invoke-Step([string] $Command, [string[]] $Words, [string] $Made) {
+    function Invoke-Step([string] $Command, [string[]] $Words, [string] $Made, [string] $Fix) {
         $log = Join-Path $Made 'log'
-        if ((Invoke-Quietly $Command $Words $log) -ne 0) {
-            $end = (Get-Content -LiteralPath $log | Where-Object { $_.Trim() } | Select-Object -Last 4) -join [Environment]::NewLine
-            Remove-Item -LiteralPath $Made -Recurse -Force -ErrorAction SilentlyContinue
-            Exit-Setup "provision's own environment could not be made ($Command)" $end "see that the package index answers; pip's settings, PIP_INDEX_URL, PIP_FIND_LINKS and HTTPS_PROXY are honoured"
+        if ((Invoke-Quietly $Command $Words $log) -eq 0) {
+            return
         }
+        $lines = @(Get-Content -LiteralPath $log | Where-Object { $_.Trim() } | Select-Object -Last 4)
+        Remove-Item -LiteralPath $Made -Recurse -Force -ErrorAction SilentlyContinue
+        $failed = "$Command $($Words -join ' ')"
+        Exit-Setup "provision's own environment could not be made: $failed failed" ($lines -join [Environment]::NewLine) $Fix
     }
 
     function Get-Interpreter([string] $Environment) {
@@ -100,18 +102,30 @@ $arguments = $args
         return Join-Path $Environment 'bin/python'
     }
 
-    # Fills the new folder, on a Python or, without one, with uv.
+    # Fills the new folder, on a Python or, without one, with uv. pip's variables are changed for pip alone.
     function Install-Environment([string] $Made, [string] $Root, [string] $Base) {
         $python = Get-Interpreter $Made
-        if ($Base) {
-            Invoke-Step $Base @('-I', '-m', 'venv', $Made) $Made
-            Remove-Item -Path Env:PIP_TARGET, Env:PIP_PREFIX, Env:PIP_ROOT -ErrorAction SilentlyContinue
-            $env:PIP_USER = '0'
-            $env:PIP_DISABLE_PIP_VERSION_CHECK = '1'
-            Invoke-Step $python @('-I', '-m', 'pip', 'install', '--editable', $Root) $Made
-        } else {
-            Invoke-Step 'uv' @('venv', '--allow-existing', '--python', '>=3.11', $Made) $Made
-            Invoke-Step 'uv' @('pip', 'install', '--python', $python, '--editable', $Root) $Made
+        $index = 'see that the package index answers'
+        if (-not $Base) {
+            Invoke-Step 'uv' @('venv', '--allow-existing', '--python', '>=3.11', $Made) $Made 'install Python 3.11 or later'
+            Invoke-Step 'uv' @('pip', 'install', '--python', $python, '--editable', $Root) $Made $index
+            return
+        }
+        Invoke-Step $Base @('-I', '-m', 'venv', $Made) $Made 'name another Python in PROVISION_PYTHON'
+        $index = "$index; pip's settings, PIP_INDEX_URL, PIP_FIND_LINKS and HTTPS_PROXY are honoured"
+        $names = @('PIP_TARGET', 'PIP_PREFIX', 'PIP_ROOT', 'PIP_USER')
+        $before = @{}
+        foreach ($name in $names) {
+            $before[$name] = [Environment]::GetEnvironmentVariable($name)
+            [Environment]::SetEnvironmentVariable($name, $null)
+        }
+        [Environment]::SetEnvironmentVariable('PIP_USER', '0')
+        try {
+            Invoke-Step $python @('-I', '-m', 'pip', 'install', '--disable-pip-version-check', '--editable', $Root) $Made $index
+        } finally {
+            foreach ($name in $names) {
+                [Environment]::SetEnvironmentVariable($name, $before[$name])
+            }
         }
     }
 

@@ -57,26 +57,29 @@ except ImportError as error:
       "install one of them (Debian, Ubuntu: apt install python3 python3-venv) and run this again"
   }
 
-  # quietly COMMAND…: its output is shown only where it fails, and then its end.
+  # quietly FIX COMMAND…: its output is shown only where it fails, and then its end.
   quietly() {
+    fix=$1
+    shift
     "$@" >"$made/log" 2>&1 </dev/null && return
-    cause=$(grep -iE '^ *(error|cause|hint|fatal)' "$made/log" | tail -n 4) || cause=$(tail -n 4 "$made/log")
-    fail "provision's own environment could not be made ($1)" "$cause" \
-      "see that the package index answers; pip's settings, PIP_INDEX_URL, PIP_FIND_LINKS and HTTPS_PROXY are honoured"
+    cause=$(grep -iE '^ *(error|cause|hint|fatal)' "$made/log" | tail -n 4)
+    fail "provision's own environment could not be made: $* failed" "${cause:-$(tail -n 4 "$made/log")}" "$fix"
   }
 
-  # make_environment EXTRA: fills the new folder "$made".
-  make_environment() {
+  # make_environment EXTRA: fills the new folder "$made". In a subshell: pip's variables are changed for pip alone.
+  make_environment() (
+    python="$made/bin/python"
+    index="see that the package index answers; pip's settings, PIP_INDEX_URL, PIP_FIND_LINKS and HTTPS_PROXY are honoured"
     if [ -n "$base" ]; then
-      quietly "$base" -I -m venv "$made"
+      quietly "name another Python in PROVISION_PYTHON" "$base" -I -m venv "$made"
       unset PIP_TARGET PIP_PREFIX PIP_ROOT
       export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
-      quietly "$made/bin/python" -I -m pip install --editable "$root$1"
+      quietly "$index" "$python" -I -m pip install --editable "$root$1"
     else
-      quietly uv venv --allow-existing --python ">=3.11" "$made"
-      quietly uv pip install --python "$made/bin/python" --editable "$root$1"
+      quietly "put Python 3.11 or later on PATH" uv venv --allow-existing --python ">=3.11" "$made"
+      quietly "see that the package index answers" uv pip install --python "$python" --editable "$root$1"
     fi
-  }
+  )
 
   # Removes what killed set-ups left in "$home", and environments that nothing names any more since a day or longer.
   sweep() {

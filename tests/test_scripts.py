@@ -30,7 +30,8 @@ posix = pytest.mark.skipif(os.name == "nt", reason="the sh scripts are for Linux
 
 PROVISION = """\
 import json, os, sys
-print(json.dumps({"argv": sys.argv[1:], "prefix": sys.prefix, "cwd": os.getcwd(), "path": sys.path[0]}))
+pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+print(json.dumps({"argv": sys.argv[1:], "prefix": sys.prefix, "cwd": os.getcwd(), "pip": pip}))
 sys.exit(int(os.environ.get("EXIT_WITH", 0)))
 """
 
@@ -257,6 +258,8 @@ class TestFirstRun:
             done = bootstrap(made, env=env)
             assert done.returncode == 0, done.stderr
             assert any(request.path == "/simple/small/" for request in server.requests)
+        wanted = {name: value for name, value in env.items() if name.startswith("PIP_")}
+        assert json.loads(done.stdout)["pip"] == wanted, "provision gets the variables as they were"
         assert not (tmp_path / "elsewhere").exists()
 
 
