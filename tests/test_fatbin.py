@@ -205,6 +205,7 @@ def test_an_entry_that_is_not_understood_is_left_out_and_said(strange: Entry) ->
     assert library.cubins == ("sm_75",)
     assert len(library.unknown) == 1
     assert not library.unread
+    assert scan_bytes(elf_with_fatbin([[*stub(["sm_75"]), strange]])).stubs == 0, "it may be a kernel"
 
 
 def test_long_entry_headers_are_stepped_over() -> None:

@@ -242,6 +242,12 @@ def test_copies_of_nvidias_libraries_say_nothing_about_the_package(tmp_path: Pat
     assert verdicts(report, "torchvision") == {"sm_80": "covered", "sm_75": "not-covered"}
 
 
+def test_a_library_of_nvidias_own_package_does(tmp_path: Path) -> None:
+    files = {"nvidia/nccl/lib/libnccl.so.2": elf_with_fatbin([["sm_80", "sm_120"]])}
+    report = scan([environment(tmp_path, {"nvidia_nccl_cu12-2.27.5": files})], ["12.0", "7.0"])
+    assert verdicts(report, "nvidia-nccl-cu12") == {"sm_120": "covered", "sm_70": "not-covered"}
+
+
 def test_archives_and_bare_cubins_decide_nothing(tmp_path: Path) -> None:
     files = {
         "a/_C.so": elf_with_fatbin([["sm_80"]]),
@@ -276,12 +282,22 @@ def test_an_environment_of_links_is_looked_through(tmp_path: Path) -> None:
     assert verdicts(scan([prefix], ["8.0"]), "a") == {"sm_80": "covered"}
 
 
+OWNED = {
+    name: elf_with_fatbin([["sm_80"]]) for name in ("some_kernels/_C.so", "some_kernels.libs/liba.so", "some_cuda.so")
+}
+
+
+def test_the_record_names_the_package(tmp_path: Path) -> None:
+    report = scan([environment(tmp_path, {"Some.Kernels-1": OWNED})], ["8.0"])
+    assert {file.path: file.package for file in report.files} == dict.fromkeys(OWNED, "some-kernels")
+
+
 def test_without_a_record_the_folder_names_the_package(tmp_path: Path) -> None:
-    files = {"some_kernels/_C.so": elf_with_fatbin([["sm_80"]]), "stray.so": elf_with_fatbin([["sm_80"]])}
-    report = scan([environment(tmp_path, {"Some.Kernels-1": files}, record=False)], ["8.0"])
+    report = scan([environment(tmp_path, {"Some.Kernels-1": OWNED}, record=False)], ["8.0"])
     assert {file.path: file.package for file in report.files} == {
         "some_kernels/_C.so": "some-kernels",
-        "stray.so": None,
+        "some_kernels.libs/liba.so": "some-kernels",
+        "some_cuda.so": None,
     }
 
 

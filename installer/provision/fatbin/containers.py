@@ -100,8 +100,8 @@ class Collector:
                 return
             else:
                 first = head[16:] if header_size == 16 else b""
-                self.container(source, at + header_size, at + header_size + size, first, relocatable)
-                at = at + header_size + size + 7 & ~7
+                begin, at = at + header_size, at + header_size + size
+                self.container(source, begin, at, first, relocatable)
 
     def container(self, source: Source, at: int, end: int, first: bytes, relocatable: bool) -> None:
         """The entries of one container from `at` to `end`; `first` is the first header, where it is read already."""
