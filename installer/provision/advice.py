@@ -123,14 +123,16 @@ def _fewer_gpus(better: Sequence[Build], situation: Situation) -> Iterator[Advic
     for group in sorted(groups, key=len, reverse=True):
         alone = replace(situation, gpus=tuple(group))
         if best := _best(better, alone):
-            yield Advice(do=_gpu_options(group), gains=best.name)
+            yield Advice(do=_options(group, situation), gains=best.name)
         elif group in kinds.values():
             for advice in _other_driver(better, alone):
-                yield Advice(do=f"{_gpu_options(group)} with {advice.do}", gains=advice.gains)
+                yield Advice(do=f"{_options(group, situation)} with {advice.do}", gains=advice.gains)
 
 
-def _gpu_options(gpus: Iterable[Gpu]) -> str:
-    return " ".join(f"--gpu {arch_name(gpu) if gpu.index is None else gpu.index}" for gpu in gpus)
+def _options(gpus: Iterable[Gpu], situation: Situation) -> str:
+    """`--gpu 0 --gpu 2`; by arch where indices would not tell them apart (each vendor counts from 0)."""
+    vague = len({gpu.vendor for gpu in situation.gpus}) > 1 or any(gpu.index is None for gpu in situation.gpus)
+    return " ".join(dict.fromkeys(f"--gpu {arch_name(gpu) if vague else gpu.index}" for gpu in gpus))
 
 
 # ── wishes ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -88,8 +88,9 @@ class Listing:
 class Build:
     """One build of torch for one platform.
 
-    `torch` is the public version. A nightly row of the table stands for a series: `floating` is True and `torch` is
-    the newest of it that was seen; which days exist is for the index to say. `pythons` None = ask the index. `arches`
+    `torch` is the public version. A nightly row of the table stands for a series: `floating` is True, `torch` is the
+    newest of it that was seen, and `pythons` are those of the newest release, unless the row knows them; which days
+    exist, and for which Pythons, is for the index to say. `pythons` None = unknown, ask the index. `arches`
     are spelled as torch spells them (`sm_90`, `gfx1100`), `ptx` as `compute_120`; PTX that nobody has seen counts as
     none. `confidence` is about the contents, `exists` about the publication: primary, reported or inferred.
     `published` is False where the sources that could be reached do not hold it (`with_listings`).
@@ -222,7 +223,12 @@ class Catalog:
     def as_of(self, day: date) -> Catalog:
         """The catalog as it was on `day`: what was released by then, and the nightlies of that day."""
         known = (*self.builds, *self.history)
-        return replace(self, builds=tuple(then for build in known if (then := _as_of(self, build, day))), history=())
+        return replace(
+            self,
+            builds=tuple(then for build in known if (then := _as_of(self, build, day))),
+            history=(),
+            releases={torch: released for torch, released in self.releases.items() if released <= day},
+        )
 
 
 def _as_of(catalog: Catalog, build: Build, day: date) -> Build | None:
@@ -361,5 +367,6 @@ def _builds(
     builds = []
     for text in row["torch"].split():
         torch = version(f"{text}.dev{last:%Y%m%d}" if floating else text)
-        builds.append(Build(torch=torch, pythons=pythons or release_pythons.get(torch), **shared))
+        known = release_pythons[max(release_pythons)] if floating else release_pythons.get(torch)
+        builds.append(Build(torch=torch, pythons=pythons or known, **shared))
     return builds

@@ -41,9 +41,9 @@ def counting_gpus(
     GPU comes back with the arch that its name tells. Raises UsageProblem where a name fits no GPU.
     """
     gpus = [known_gpu(gpu, catalog) for gpu in machine.gpus]
-    if named:
-        return tuple(dict.fromkeys(gpu for text in named for gpu in _named(text, gpus, catalog))), ()
     able = [gpu for gpu in gpus if _can_count(gpu, machine, catalog)]
+    if named:
+        return tuple(dict.fromkeys(gpu for text in named for gpu in _named(text, gpus, able))), ()
     first = vendor_of(backend) if backend else None
     order = (first, *VENDORS) if first else VENDORS
     vendor = next((each for each in order if any(gpu.vendor is each for gpu in able)), None)
@@ -114,13 +114,16 @@ def known_gpu(gpu: Gpu, catalog: Catalog) -> Gpu:
 # ── --gpu ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _named(text: str, gpus: Sequence[Gpu], catalog: Catalog) -> list[Gpu]:
-    """The GPUs that one `--gpu` names: by index, UUID, name or arch; an arch also stands for one that is not there."""
+def _named(text: str, gpus: Sequence[Gpu], able: Sequence[Gpu]) -> list[Gpu]:
+    """The GPUs that one `--gpu` names: by index, UUID, name or arch; an arch also stands for one that is not there.
+
+    Each vendor's GPUs are counted from 0: an index is about the first vendor that has it, those `able` to count first.
+    """
     text = text.strip()
     if text.isdecimal():
         found = [gpu for place, gpu in enumerate(gpus) if _index(place, gpu) == int(text)]
-        first = next((each for each in VENDORS if any(gpu.vendor is each for gpu in found)), None)
-        found = [gpu for gpu in found if gpu.vendor is first]  # each vendor counts its GPUs from 0
+        found.sort(key=lambda gpu: (gpu not in able, VENDORS.index(gpu.vendor)))
+        found = [gpu for gpu in found if gpu.vendor is found[0].vendor]
     elif arch := parse_arch(text):
         vendor = Vendor.AMD if arch.startswith("gfx") else Vendor.NVIDIA
         found = [gpu for gpu in gpus if gpu.vendor is vendor and gpu.arch == arch]

@@ -44,16 +44,17 @@ def with_listings(catalog: Catalog, listings: Iterable[Listing], *, reached: Col
     for listing in sorted(listings, key=lambda listing: kinds.index(listing.source.kind)):
         if listing.source.kind is SourceKind.PYTORCH_INDEX:
             asked.add((listing.backend, listing.channel))
-        holding = held_by(listing, catalog) | holding
+        for key, held in held_by(listing, catalog).items():
+            holding.setdefault(key, held)
     pytorch_reached = any(source.kind is SourceKind.PYTORCH_INDEX for source in reached)
     builds = []
     for build in catalog.builds:
         key = (build.torch, build.backend, build.system, build.machine, build.channel)
-        held = holding.pop(key, None)
+        found = holding.pop(key, None)
         if pytorch_reached and (build.backend, build.channel) not in asked:
             builds.append(build)
-        elif held is not None:
-            builds.append(_taken_from(held, replace(build, floating=False)))
+        elif found is not None:
+            builds.append(_taken_from(found, replace(build, floating=False)))
         elif not build.floating:
             builds.append(replace(build, published=False))
     builds += [_taken_from(held, _unknown(key, held, catalog)) for key, held in holding.items()]
