@@ -31,7 +31,7 @@ def told(answer: Answer) -> dict[str, Any]:
     """An answer, without what is empty."""
     parts = {
         "gpus": [seen(gpu) for gpu in answer.gpus],
-        "driver": answer.driver.version if answer.driver else None,
+        "drivers": {driver.vendor.value: driver.version for driver in answer.drivers},
         "skipped": [skipped.reason for skipped in answer.skipped],
         "silent": answer.silent,
     }
@@ -49,6 +49,7 @@ PARSERS: dict[str, Callable[..., Any]] = {
     "cgroup": system.parse_cgroup,
     "device-tree-compatible": kernel.parse_compatible,
     "glibc": system.parse_glibc,
+    "ldd": system.parse_ldd,
     "kfd-node": lambda text: seen(amd.parse_node(amd.parse_properties(text), index=0, memory=None)),
     "libcuda": command(nvidia.parse_cuda),
     "library-path": kernel.parse_library,

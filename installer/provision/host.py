@@ -248,5 +248,15 @@ def _last_words(process: subprocess.Popen[str]) -> tuple[str, str]:
 
     try:
         return process.communicate(timeout=1)
-    except subprocess.TimeoutExpired:
-        return "", ""
+    except subprocess.TimeoutExpired as left:
+        process.poll()
+        if os.name == "posix":
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+        return _decoded(left.output), _decoded(left.stderr)
+
+
+def _decoded(said: object) -> str:
+    """What TimeoutExpired holds: bytes even in text mode, or None."""
+    return said.decode(errors="replace") if isinstance(said, bytes) else ""

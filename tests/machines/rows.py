@@ -460,13 +460,22 @@ def windows_and_wsl() -> None:
             other_gpu("intel", name="Intel(R) UHD Graphics 770", pci_device_id="0x4680", source="registry"),
             only_pci(RTX_5090) | {"source": "registry"},
         ],
-        drivers=[driver_row("572.61", "12.8", source="registry")],
+        drivers=[
+            driver_row("572.61", "12.8", source="registry"),
+            driver_row("31.0.101.2125", None, vendor="intel", source="registry"),
+        ],
         findings=["driver-hangs"],
     )
 
     radeon = windows(("AMD Radeon RX 7900 XTX", "PCI\\VEN_1002&DEV_744C&REV_C8", "32.0.21025.1024"))
     radeon_gpu = other_gpu("amd", name="AMD Radeon RX 7900 XTX", pci_device_id="0x744c", source="registry")
-    add("amd-radeon-rx-7900-xtx--windows", radeon, platform=on_windows, gpus=[radeon_gpu])
+    add(
+        "amd-radeon-rx-7900-xtx--windows-32.0.21025.1024",
+        radeon,
+        platform=on_windows,
+        gpus=[radeon_gpu],
+        drivers=[driver_row("32.0.21025.1024", None, vendor="amd", source="registry")],
+    )
 
     basic = windows(("Microsoft Basic Display Adapter", "PCI\\CC_0300", "10.0.26100.1"))
     add("no-gpu--windows", basic, platform=on_windows, findings=["no-gpu"])
@@ -511,6 +520,21 @@ def windows_and_wsl() -> None:
         none,
         platform=platform(libc=("glibc", "2.35"), wsl=True),
         findings=["wsl-no-gpu"],
+    )
+    arc = Capture(release="6.6.87.2-microsoft-standard-WSL2").nodes("dxg")
+    reg = "/mnt/c/Windows/System32/reg.exe"
+    adapter = windows(("Intel(R) Arc(TM) B580 Graphics", "PCI\\VEN_8086&DEV_E20B", "32.0.101.8132"))
+    arc.put("tools", **{reg: reg}).command(
+        f"{reg} query {DISPLAY} /s", "\n".join(adapter.kinds["commands"][f"reg query {DISPLAY} /s"]["stdout"])
+    )
+    arc.script("ask_nvml", [{"init": {"code": 12, "text": "NVML Shared Library Not Found"}}])
+    arc.script("ask_cuda", [{"library": None, "error": "libcuda.so.1: cannot open shared object file"}])
+    add(
+        "intel-r-arc-tm-b580-graphics--wsl-32.0.101.8132",
+        arc,
+        platform=platform(wsl=True),
+        gpus=[other_gpu("intel", name="Intel(R) Arc(TM) B580 Graphics", pci_device_id="0xe20b", source="registry")],
+        drivers=[driver_row("32.0.101.8132", None, vendor="intel", source="registry")],
     )
     radeon_wsl = Capture(release="6.6.87.2-microsoft-standard-WSL2").nodes("dxg")
     radeon_wsl.put("tools", rocminfo="/usr/bin/rocminfo").command("/usr/bin/rocminfo", ROCMINFO.split("\n", 1)[1])
@@ -571,6 +595,13 @@ def no_driver() -> None:
     gpu = only_pci(RTX_5090)
     add("rtx-5090--linux-no-driver--driver-missing", unbound(RTX_5090), gpus=[gpu], findings=["driver-missing"])
     add("rtx-5090--linux-no-driver--nouveau", unbound(RTX_5090, bound="nouveau"), gpus=[gpu], findings=["nouveau"])
+    aside = unbound(RTX_4090, bound="vfio-pci", on_disk="580.95.05")
+    add(
+        "rtx-4090--linux-no-driver--gpu-passed-through",
+        aside,
+        gpus=[only_pci(RTX_4090)],
+        findings=["gpu-passed-through"],
+    )
     blocked = unbound(RTX_5090, on_disk="580.95.05", secure=True)
     add("rtx-5090--linux-no-driver--secure-boot", blocked, gpus=[gpu], findings=["secure-boot"])
     unloaded = unbound(RTX_5090, on_disk="580.95.05")

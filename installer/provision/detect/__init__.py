@@ -59,7 +59,7 @@ def assemble(platform: Platform, answers: Mapping[str, Answer]) -> Machine:
         skipped=tuple(dict.fromkeys(skipped for answer in ordered for skipped in answer.skipped)),
         facts=tuple(fact for answer in ordered for fact in answer.facts),
     )
-    if not any(answer.gpus or answer.driver or answer.silent for answer in ordered):
+    if not any(answer.gpus or answer.drivers or answer.silent for answer in ordered):
         return machine
     from . import merge
 
@@ -93,8 +93,9 @@ def _blocking(host: Host, platform: Platform, answers: Mapping[str, Answer]) -> 
 
         return {"sysctl": lambda: apple.ask_apple(host)}
     asks: dict[str, Callable[[], Answer]] = {}
-    if platform.system is System.WINDOWS:
-        asks["registry"] = lambda: pci.ask_registry(host)
+    reg = pci.REG[0] if platform.system is System.WINDOWS else host.which(pci.REG[1]) if platform.wsl else None
+    if reg is not None:
+        asks["registry"] = lambda: pci.ask_registry(host, reg)
     rocminfo = host.which("rocminfo")
     if rocminfo is not None:
         asks["rocminfo"] = lambda: amd.ask_rocminfo(host, rocminfo)
@@ -136,6 +137,7 @@ def _at_once(asks: Mapping[str, Callable[[], Answer]]) -> dict[str, Answer]:
     if len(asks) == 1:
         return {source: _guarded(source, ask) for source, ask in asks.items()}
     import threading
+    import time
 
     answers: dict[str, Answer] = {}
 
@@ -145,8 +147,9 @@ def _at_once(asks: Mapping[str, Callable[[], Answer]]) -> dict[str, Answer]:
     threads = [threading.Thread(target=ask_one, args=pair, daemon=True) for pair in asks.items()]
     for thread in threads:
         thread.start()
+    end = time.monotonic() + 2 * TIMEOUT
     for thread in threads:
-        thread.join(2 * TIMEOUT)
+        thread.join(max(end - time.monotonic(), 0))
     return {
         source: answers.get(source) or Answer.nothing(source, f"did not answer within {2 * TIMEOUT:g} s", silent=True)
         for source in asks

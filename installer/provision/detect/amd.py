@@ -41,7 +41,7 @@ def ask_kfd(host: Host) -> Answer:
         reason = f"{refused} nodes may not be read" if refused else "only processors in the topology"
         return Answer.nothing("kfd", reason, facts=facts)
     return Answer(
-        source="kfd", gpus=tuple(gpus), driver=Driver(vendor=Vendor.AMD, version=version, source="kfd"), facts=facts
+        source="kfd", gpus=tuple(gpus), drivers=(Driver(vendor=Vendor.AMD, version=version, source="kfd"),), facts=facts
     )
 
 
@@ -100,7 +100,7 @@ def ask_rocminfo(host: Host, tool: str) -> Answer:
         lines = (answer.stdout.strip() or answer.stderr.strip()).splitlines()
         reason = f"exit code {answer.returncode}: {lines[-1][:200] if lines else 'printed nothing'}"
         return Answer.nothing("rocminfo", "no GPU agent" if answer.returncode == 0 else reason)
-    return Answer(source="rocminfo", gpus=gpus, driver=Driver(vendor=Vendor.AMD, source="rocminfo"))
+    return Answer(source="rocminfo", gpus=gpus, drivers=(Driver(vendor=Vendor.AMD, source="rocminfo"),))
 
 
 def parse_rocminfo(text: str) -> tuple[Seen, ...]:

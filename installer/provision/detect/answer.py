@@ -32,13 +32,13 @@ class Seen:
 class Answer:
     """All that one source said.
 
-    `driver` is a driver that this source found at work. `silent` says that the source hung, crashed or gave no
+    `drivers` are those that this source found at work. `silent` says that the source hung, crashed or gave no
     sense: then nothing follows from what it did not say. `partial` says that it may see only some of the GPUs.
     """
 
     source: str
     gpus: tuple[Seen, ...] = ()
-    driver: Driver | None = None
+    drivers: tuple[Driver, ...] = ()
     facts: tuple[Fact, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     silent: bool = False

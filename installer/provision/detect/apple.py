@@ -35,4 +35,4 @@ def parse_sysctl(text: str) -> Answer:
     memory = values.get("hw.memsize", "")
     gpu = Seen(vendor=Vendor.APPLE, index=0, name=chip, memory_mib=int(memory) >> 20 if memory.isdigit() else None)
     driver = Driver(vendor=Vendor.APPLE, version=version, source="sysctl")
-    return Answer(source="sysctl", gpus=(gpu,), driver=driver, facts=facts)
+    return Answer(source="sysctl", gpus=(gpu,), drivers=(driver,), facts=facts)

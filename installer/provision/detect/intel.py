@@ -15,5 +15,5 @@ def from_pci(facts: Iterable[Fact]) -> Answer:
     for fact in facts:
         bound, _, device = fact.value.partition(" ")
         if fact.name == "pci.driver-bound" and "(intel:" in device and bound in DRIVERS:
-            return Answer(source="pci", driver=Driver(vendor=Vendor.INTEL, source=f"pci ({bound})"))
+            return Answer(source="pci", drivers=(Driver(vendor=Vendor.INTEL, source=f"pci ({bound})"),))
     return Answer(source="pci")

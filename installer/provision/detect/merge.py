@@ -145,7 +145,7 @@ def merge_drivers(answers: Sequence[Answer], platform: Platform) -> tuple[tuple[
     found: list[Driver] = []
     facts: tuple[Fact, ...] = ()
     for vendor in Vendor:
-        drivers = [answer.driver for answer in answers if answer.driver and answer.driver.vendor is vendor]
+        drivers = [driver for answer in answers for driver in answer.drivers if driver.vendor is vendor]
         if vendor is Vendor.NVIDIA:
             driver, facts = nvidia_driver(drivers, answers, platform)
             found += [driver] if driver else []

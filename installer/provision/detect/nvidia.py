@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -111,7 +112,7 @@ def parse_nvml(completed: Completed) -> Answer:
     return Answer(
         source="nvml",
         gpus=tuple(gpus),
-        driver=Driver(vendor=Vendor.NVIDIA, version=version, cuda=cuda, source="nvml") if version or cuda else None,
+        drivers=_driver("nvml", version, cuda),
         facts=facts_of(
             "nvml",
             nvidia__driver_version=version,
@@ -123,6 +124,10 @@ def parse_nvml(completed: Completed) -> Answer:
         skipped=tuple(skipped),
         silent=broken is not None,
     )
+
+
+def _driver(source: str, version: str | None, cuda: str | None) -> tuple[Driver, ...]:
+    return (Driver(vendor=Vendor.NVIDIA, version=version, cuda=cuda, source=source),) if version or cuda else ()
 
 
 def _nvml_gpu(row: Mapping[str, Any]) -> Seen:
@@ -179,7 +184,7 @@ def parse_cuda(completed: Completed) -> Answer:
     return Answer(
         source="libcuda",
         gpus=tuple(gpus),
-        driver=Driver(vendor=Vendor.NVIDIA, cuda=cuda, source="libcuda"),
+        drivers=_driver("libcuda", None, cuda),
         facts=facts,
         skipped=(Skipped(probe="libcuda", reason=broken),) if broken else (),
         silent=broken is not None,
@@ -206,18 +211,19 @@ def ask_smi(host: Host, tool: str | None) -> Answer:
     """nvidia-smi: the query, once more without `compute_cap` for one that does not know it, and the header."""
     if tool is None:
         return Answer.nothing("nvidia-smi", "not found on PATH")
+    end = time.monotonic() + TIMEOUT
+
+    def run(*options: str) -> Completed:
+        return host.run([tool, *options], timeout=max(end - time.monotonic(), 0.1))
+
     try:
-        answer = _query(host, tool, QUERY)
+        answer = run(f"--query-gpu={','.join(QUERY)}", "--format=csv")
         if answer.returncode == 2 and "compute_cap" in answer.stdout + answer.stderr:
-            answer = _query(host, tool, OLD_QUERY)
-        header = host.run([tool], timeout=TIMEOUT).stdout if answer.returncode == 0 else ""
+            answer = run(f"--query-gpu={','.join(OLD_QUERY)}", "--format=csv")
+        header = run().stdout if answer.returncode == 0 else ""
     except OSError as error:
         return Answer.nothing("nvidia-smi", f"{tool}: {error.strerror or error}")
     return parse_smi(answer, header)
-
-
-def _query(host: Host, tool: str, fields: tuple[str, ...]) -> Completed:
-    return host.run([tool, f"--query-gpu={','.join(fields)}", "--format=csv"], timeout=TIMEOUT)
 
 
 def parse_smi(completed: Completed, header: str = "") -> Answer:
@@ -240,9 +246,7 @@ def parse_smi(completed: Completed, header: str = "") -> Answer:
     return Answer(
         source="nvidia-smi",
         gpus=tuple(_smi_gpu(row) for row in rows),
-        driver=Driver(vendor=Vendor.NVIDIA, version=version, cuda=versions.get("cuda"), source="nvidia-smi")
-        if version
-        else None,
+        drivers=_driver("nvidia-smi", version, versions.get("cuda")),
         facts=facts_of("nvidia-smi", nvidia__driver_version=version, nvidia__cuda=versions.get("cuda")),
     )
 

@@ -32,7 +32,7 @@ def ask_overrides(host: Host) -> Answer:
     return Answer(
         source="override",
         gpus=parse_archs(arch) if arch else (),
-        driver=driver,
+        drivers=(driver,) if driver else (),
         facts=facts_of(
             "override", override__gpu_arch=arch, override__cuda_driver_version=version, override__cuda_version=cuda
         ),

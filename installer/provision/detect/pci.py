@@ -16,7 +16,7 @@ from .answer import TIMEOUT, Answer, Seen, facts_of
 DEVICES = "/sys/bus/pci/devices"
 VENDORS = {"10de": Vendor.NVIDIA, "1002": Vendor.AMD, "8086": Vendor.INTEL}
 DISPLAY = 0x03
-VIRTIO_AND_CO = "no NVIDIA, AMD or Intel display device among the {count} devices of " + DEVICES
+NONE_THERE = "no NVIDIA, AMD or Intel display device among the {count} devices of " + DEVICES
 
 
 def ask_pci(host: Host) -> Answer:
@@ -37,7 +37,7 @@ def ask_pci(host: Host) -> Answer:
         label = f"{gpu.vendor.value}:{gpu.pci_device_id} at {address}"
         facts += facts_of("pci", pci__gpu=label, pci__driver_bound=f"{bound or 'none'} ({label})")
     if not seen:
-        return Answer.nothing("pci", VIRTIO_AND_CO.format(count=len(addresses)))
+        return Answer.nothing("pci", NONE_THERE.format(count=len(addresses)))
     return Answer(source="pci", gpus=numbered(seen), facts=tuple(facts))
 
 
@@ -107,21 +107,25 @@ DISPLAY_CLASS = r"HKLM\SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11c
 """Windows' device setup class Display (learn.microsoft.com, system-defined device setup classes, read 2026-11-20)."""
 
 
-def ask_registry(host: Host) -> Answer:
+REG = ("reg", "/mnt/c/Windows/System32/reg.exe")
+"""The registry's reader, in Windows and, through its interop, in WSL (where no other source knows AMD and Intel)."""
+
+
+def ask_registry(host: Host, tool: str) -> Answer:
     """Windows: the installed display adapters with their ids and driver versions."""
     try:
-        answer = host.run(["reg", "query", DISPLAY_CLASS, "/s"], timeout=TIMEOUT)
+        answer = host.run([tool, "query", DISPLAY_CLASS, "/s"], timeout=TIMEOUT)
     except OSError as error:
-        return Answer.nothing("registry", f"reg: {error.strerror or error}")
+        return Answer.nothing("registry", f"{tool}: {error.strerror or error}")
     if answer.timed_out:
-        return Answer.nothing("registry", f"reg query did not answer within {TIMEOUT:g} s", silent=True)
+        return Answer.nothing("registry", f"{tool} query did not answer within {TIMEOUT:g} s", silent=True)
     return parse_registry(answer.stdout)
 
 
 def parse_registry(text: str) -> Answer:
     """`reg query … /s` → the adapters. The last five digits of an NVIDIA driver's 32.0.15.7261 are its 572.61."""
     seen: list[Seen] = []
-    driver = None
+    drivers: dict[Vendor, Driver] = {}
     for block in re.split(r"\r?\n(?=HKEY_)", text):
         values = dict(re.findall(r"^ {4}(\S+) {4}REG_\w+ {4}([^\r\n]*)", block, re.M))
         match = re.search(r"ven_([0-9a-f]{4})&dev_([0-9a-f]{4})", values.get("MatchingDeviceId", "").lower())
@@ -129,10 +133,19 @@ def parse_registry(text: str) -> Answer:
         if match is None or vendor is None:
             continue
         seen.append(from_id(vendor, f"0x{match[2]}", name=values.get("DriverDesc")))
-        digits = re.sub(r"\D", "", values.get("DriverVersion", ""))[-5:]
-        if vendor is Vendor.NVIDIA and len(digits) == 5 and driver is None:
-            driver = Driver(vendor=vendor, version=f"{digits[:3]}.{digits[3:]}", source="registry")
+        version = parse_driver_version(vendor, values.get("DriverVersion", ""))
+        if version is not None:
+            drivers.setdefault(vendor, Driver(vendor=vendor, version=version, source="registry"))
     if not seen:
         return Answer.nothing("registry", "no NVIDIA, AMD or Intel display adapter in the registry")
-    facts = facts_of("registry", nvidia__driver_version=driver.version if driver else None)
-    return Answer(source="registry", gpus=numbered(seen), driver=driver, facts=facts)
+    nvidia = drivers.get(Vendor.NVIDIA)
+    facts = facts_of("registry", nvidia__driver_version=nvidia.version if nvidia else None)
+    return Answer(source="registry", gpus=numbered(seen), drivers=tuple(drivers.values()), facts=facts)
+
+
+def parse_driver_version(vendor: Vendor, text: str) -> str | None:
+    """`32.0.15.7261` → NVIDIA's own "572.61"; the other vendors use Windows' number."""
+    if re.fullmatch(r"\d+(\.\d+){3}", text) is None:
+        return None
+    digits = text.replace(".", "")[-5:]
+    return f"{digits[:3]}.{digits[3:]}" if vendor is Vendor.NVIDIA else text

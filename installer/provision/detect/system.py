@@ -7,7 +7,7 @@ import re
 from ..errors import ProvisionError
 from ..host import Host, Uname
 from ..machine import MACHINES, Fact, Platform, System
-from .answer import Answer
+from .answer import TIMEOUT, Answer
 
 SYSTEMS = {"linux": System.LINUX, "win32": System.WINDOWS, "cygwin": System.WINDOWS, "darwin": System.MACOS}
 
@@ -51,28 +51,35 @@ def ask_platform(host: Host) -> Platform:
 def translated(host: Host) -> bool:
     """Whether an x86_64 process runs on Apple silicon through Rosetta: `sysctl -n sysctl.proc_translated` is 1."""
     try:
-        return host.run(["sysctl", "-n", "sysctl.proc_translated"], timeout=3).stdout.strip() == "1"
+        return host.run(["sysctl", "-n", "sysctl.proc_translated"], timeout=TIMEOUT).stdout.strip() == "1"
     except OSError:
         return False
 
 
 def ask_libc(host: Host, uname: Uname) -> tuple[str, str] | None:
-    """The C library: what the interpreter names, else the version that musl's loader prints."""
+    """The system's C library: what the interpreter names, else the version that musl's loader or `ldd` prints (a
+    static interpreter on a glibc system names none)."""
     found = parse_glibc(uname.libc)
     if found is not None:
         return found
     try:
         loaders = host.list_dir("/lib", prefix="ld-musl-")
         if loaders:
-            return parse_musl(host.run([f"/lib/{loaders[0]}"], timeout=3).stderr)
+            return parse_musl(host.run([f"/lib/{loaders[0]}"], timeout=TIMEOUT).stderr)
+        return parse_ldd(host.run(["ldd", "--version"], timeout=TIMEOUT).stdout)
     except OSError:
-        pass
-    return None
+        return None
 
 
 def parse_glibc(text: str | None) -> tuple[str, str] | None:
     """`glibc 2.36` (confstr CS_GNU_LIBC_VERSION) → ("glibc", "2.36"); vendors may append to the number."""
     match = re.match(r"glibc (\d+\.\d+)", text or "")
+    return ("glibc", match[1]) if match else None
+
+
+def parse_ldd(text: str) -> tuple[str, str] | None:
+    """`ldd (Ubuntu GLIBC 2.39-0ubuntu8.6) 2.39\\n…` → ("glibc", "2.39")."""
+    match = re.match(r"ldd \(.*\) (\d+\.\d+)$", text, re.M)
     return ("glibc", match[1]) if match else None
 
 

@@ -54,6 +54,7 @@ RULES: Mapping[str, Rule] = {
     "container-no-compute": driver.container_without_compute,
     "container-lost-gpu": driver.container_lost_gpu,
     "nouveau": driver.nouveau,
+    "gpu-passed-through": driver.passed_through,
     "secure-boot": driver.secure_boot,
     "hybrid-gpu-off": driver.hybrid_gpu_off,
     "kernel-module": driver.kernel_module,

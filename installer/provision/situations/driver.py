@@ -18,6 +18,12 @@ def nouveau(view: View) -> str | None:
     return "PCI: held by " + ", ".join(bound) if bound and not view.usable else None
 
 
+def passed_through(view: View) -> str | None:
+    """Kernel drivers that hold a GPU for a virtual machine."""
+    bound = [value for value in view.on_pci if value.startswith(("vfio-pci", "pci-stub"))]
+    return "PCI: held by " + ", ".join(bound) if bound and not view.usable else None
+
+
 def unbound(view: View) -> bool:
     """Whether no kernel driver holds NVIDIA's GPU, on a machine that is not a container."""
     free = [value for value in view.on_pci if value.startswith("none")]
