@@ -224,8 +224,8 @@ def test_nvidias_libraries_are_judged_by_their_version_not_by_what_a_scan_sees(t
 
 
 def test_an_nvidia_library_that_the_table_does_not_know_is_unknown(tmp_path: Path) -> None:
-    report = scan([environment(tmp_path, {"nvidia_cublas_cu12-1.0": {}})], ["12.0"])
-    assert verdicts(report, "nvidia-cublas-cu12") == {"sm_120": "unknown"}
+    report = scan([environment(tmp_path, {"nvidia_cublas_cu12-1.0": {}, "nvidia_cufft-odd": {}})], ["12.0"])
+    assert verdicts(report, "nvidia-cublas-cu12") == verdicts(report, "nvidia-cufft") == {"sm_120": "unknown"}
 
 
 def test_a_feature_that_older_gpus_do_not_have_is_no_gap(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def _per_cuda(
         having = [_dotted(cuda) for cuda, part in sorted(libraries.items()) if not _has_gap(part)]
         told = f"depends on the CUDA of its torch: {sm(capability)} is in the libraries for {', '.join(having)}"
         return PackageVerdict(verdict=Verdict.UNKNOWN, notes=(told,))
-    nearest = version is not None and version_tuple(version) >= version_tuple(rule["nearest"])
+    nearest = _reaches(version, rule["nearest"])
     wanted = version_tuple(torch_cuda)[:2]
     chosen = choose_cuda(tuple(libraries), wanted, nearest=nearest)
     if chosen is None:
@@ -147,7 +147,7 @@ def choose_cuda(held: Sequence[tuple[int, ...]], wanted: tuple[int, ...], *, nea
 
 def _by_version(name: str, version: str | None, capability: str) -> PackageVerdict:
     rows = [row for row in load_table()["math"] if row["name"] == name]
-    fitting = [row for row in rows if version is not None and version_tuple(version) >= version_tuple(row["since"])]
+    fitting = [row for row in rows if _reaches(version, row["since"])]
     if not fitting:
         return PackageVerdict(verdict=Verdict.UNKNOWN, notes=(f"no version table row for {version}",))
     row = max(fitting, key=lambda row: version_tuple(row["since"]))
@@ -168,10 +168,16 @@ def _first(name: str, version: str | None, capability: str) -> str | None:
         if (
             row["name"] == name
             and version_tuple(capability) >= version_tuple(row["from"])
-            and (version is None or version_tuple(version) < version_tuple(row["version"]))
+            and not _reaches(version, row["version"])
         ):
             return f"{row['version']} is the first that has it (with {row['with']})"
     return None
+
+
+def _reaches(version: str | None, floor: str) -> bool:
+    """Whether a package's version is known to be `floor` or later."""
+    known = version is not None and version[:1].isdigit()
+    return known and version_tuple(str(version)) >= version_tuple(floor)
 
 
 def _vendored(part: Part) -> bool:

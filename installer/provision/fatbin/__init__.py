@@ -42,7 +42,7 @@ Flags: 0x1 64-bit, 0x2 debug, 0x4 CUDA, 0x8 OpenCL, 0x10 Linux, 0x20 Mac, 0x40 W
 
 Stubs are left out: nvcc adds a container without kernels to each library that it links and to each file without device
 code. It is known by its uncompressed sizes (nvcc 13.0.88, with and without -lineinfo): a cubin without a kernel has
-1,456 to 2,224 bytes below sm_100 and 2,248 to 3,064 from there on, one with an empty kernel at least 2,856 and 5,016;
+1,460 to 2,224 bytes below sm_100 and 2,248 to 3,064 from there on, one with an empty kernel at least 2,856 and 5,016;
 PTX without a kernel has 56 to 81 bytes, with an empty one 94.
 
 Sources, read 2026-11-20: NVIDIA `fatbinary_section.h` (CUDA 13.0: section names, wrapper) and `fatbinary.h` (2010-2018,
