@@ -20,7 +20,10 @@ from running import Person, tree_state
 
 Scene = Callable[..., Server]
 
-RTX_5090 = {"driver": "570.124.06", "cuda": "12.8"}
+
+def rtx_5090(server: Server) -> dict[str, str]:
+    """A machine whose NVML says RTX 5090 with driver 570.124.06, seeing this index."""
+    return stand_in.environment(base=server.environ(), driver="570.124.06", cuda="12.8")
 
 
 def no_gpu(server: Server) -> dict[str, str]:
@@ -31,7 +34,7 @@ def no_gpu(server: Server) -> dict[str, str]:
 @pytest.fixture
 def blackwell(tmp_path: Path, index: Server) -> Person:
     """An RTX 5090 with driver 570.124.06, seeing the standard index."""
-    return Person(tmp_path, stand_in.environment(base=index.environ(), **RTX_5090))
+    return Person(tmp_path, rtx_5090(index))
 
 
 @pytest.fixture
@@ -179,7 +182,7 @@ class TestNotProven:
         self, tmp_path: Path, scene: Scene, behaviour: str, said: str
     ) -> None:
         server = scene(behaviour={"2.11.0+cu128": behaviour})
-        person = Person(tmp_path, stand_in.environment(base=server.environ(), **RTX_5090))
+        person = Person(tmp_path, rtx_5090(server))
         assert person.run("--torch", "2.7.1").code == 0
         before, lying = tree_state(person.env), names(person.folder)
         run = person.run("--no-retry", "--json")
@@ -190,7 +193,7 @@ class TestNotProven:
 
     def test_the_next_candidate_is_taken_and_the_failure_remembered(self, tmp_path: Path, scene: Scene) -> None:
         server = scene(behaviour={"2.11.0+cu128": "no-kernel"})
-        person = Person(tmp_path, stand_in.environment(base=server.environ(), **RTX_5090))
+        person = Person(tmp_path, rtx_5090(server))
         run = person.run("--json")
         assert run.code == 0, run.out
         version = person.python("import torch; print(torch.__version__)")
@@ -206,7 +209,7 @@ class TestNotProven:
     ) -> None:
         narrow = torch_wheel("2.11.0", "cu128", arches=("sm_80", "sm_90"))
         server = scene(without=["2.11.0+cu128"], pytorch={"cu128": [narrow]})
-        person = Person(tmp_path, stand_in.environment(base=server.environ(), **RTX_5090))
+        person = Person(tmp_path, rtx_5090(server))
         run = person.run("--no-retry", "--json")
         assert run.code == 6
         assert "kernels-sm_120" in run.out
@@ -238,6 +241,17 @@ class TestSources:
         assert run.data["choice"]["torch"] == "2.15.0"
         assert run.data["choice"]["backend"] == "cu132"
         assert person.python("import torch; print(torch.__version__)").startswith("2.15.0")
+
+    def test_a_version_that_only_the_package_index_has_is_taken_from_there(
+        self, tmp_path: Path, index: Server, cpu_folder: Path
+    ) -> None:
+        sources = {"PROVISION_INDEX_BASE": self.DEAD, "PIP_FIND_LINKS": str(cpu_folder)}
+        person = Person(tmp_path, no_gpu(index) | sources)
+        assert person.run().code == 0
+        swapped = person.run("--torch", "2.15.0", "--json")
+        assert swapped.code == 0, swapped.out
+        assert swapped.data["choice"]["backend"] == "cu132"
+        assert "plain-wheel-on-cpu" in [message["code"] for message in swapped.json["messages"]]
 
     def test_a_mirror_is_asked_instead(self, tmp_path: Path, index: Server) -> None:
         person = Person(tmp_path, no_gpu(index) | {"PROVISION_INDEX_BASE": self.DEAD})

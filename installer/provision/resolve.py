@@ -148,7 +148,6 @@ def _situation(
         driver = Driver(vendor=Vendor.NVIDIA, version="999999", cuda="999.0", source="assumed")
         text = "the GPU that was named is not here and there is no driver: it is taken to be new enough"
         notes.append(Note(code="driver-assumed", text=text, level="warning"))
-    no_cpu_build = not any(build.backend == "cpu" and build.published for build in builds)
     situation = Situation(
         platform=machine.platform,
         gpus=gpus,
@@ -157,9 +156,10 @@ def _situation(
         torch=request.torch,
         backend=request.backend,
         channel=request.channel or Channel.STABLE,
-        plain_on_cpu=no_cpu_build and (request.backend == "cpu" or not (gpus or request.backend)),
     )
-    return situation, notes
+    for_the_cpu = request.backend == "cpu" or not (gpus or request.backend)
+    within_reach = any(build.backend == "cpu" and judge(build, situation) is None for build in builds)
+    return replace(situation, plain_on_cpu=for_the_cpu and not within_reach), notes
 
 
 def known_driver(machine: Machine) -> Driver | None:
