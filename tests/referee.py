@@ -55,8 +55,8 @@ def served(capability: str, driver: str, system: str) -> bool:
     """The driver knows the GPU still and already."""
     for row in driver_table()["support"]:
         if capability in row["capability"].split():
-            first, last = row.get("first", {}).get(system, "0"), row.get("last", {}).get(system, 9999)
-            return numbers(driver) >= numbers(first) and numbers(driver)[0] <= last
+            first, last = row.get(f"first_{system}", "0"), row.get(f"last_{system}", "9999")
+            return numbers(driver) >= numbers(first) and numbers(driver)[0] <= int(last)
     return False
 
 

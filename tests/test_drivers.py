@@ -174,7 +174,7 @@ class TestRefusals:
         assert "do not ascend" in self.complaint(table)
 
     def test_what_is_no_version(self, table: dict[str, Any]) -> None:
-        table["support"][2]["first"]["linux"] = "R410"
+        table["support"][2]["first_linux"] = "R410"
         assert "'R410' is no driver version" in self.complaint(table)
 
     def test_loading_names_the_row_too(self, table: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from packaging.version import Version
 
 from .errors import BadData
 from .machine import System, Vendor
+from .rows import read_rows
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -167,8 +168,7 @@ class Bound:
 class Catalog:
     """All known builds, release days, companions, GPU families, and what plain wheels are. Immutable.
 
-    `history` holds series of nightlies that have ended; only `as_of` looks at them. `provenance` is the text of each
-    source id that a build names.
+    `history` holds what there was and is no more, nightlies above all; only `as_of` looks at it.
     """
 
     builds: tuple[Build, ...]
@@ -178,7 +178,6 @@ class Catalog:
     companions: Mapping[Version, Mapping[str, str]]
     bounds: tuple[Bound, ...]
     families: tuple[Family, ...]
-    provenance: Mapping[str, str]
     read: date
     source: Source
 
@@ -210,7 +209,7 @@ class Catalog:
 
     def sources_of(self, build: Build) -> tuple[str, ...]:
         """The texts of the sources of a build's row: what says that it exists, then what says what it holds."""
-        return tuple(self.provenance.get(name, name) for name in build.provenance)
+        return tuple(sources().get(name, name) for name in build.provenance)
 
     def on(self, system: System, machine: str) -> tuple[Build, ...]:
         """The builds for one platform."""
@@ -264,15 +263,16 @@ def page_url(source: Source, backend: str, channel: Channel) -> str:
 @lru_cache(maxsize=8)
 def load_catalog(index_base: str = PYTORCH_INDEX) -> Catalog:
     """The shipped table, its builds taken from the PyTorch index at `index_base`. Raises BadData if it is broken."""
+    return parse_catalog(read_rows(TABLE), pytorch_index(index_base))
+
+
+@lru_cache(maxsize=1)
+def sources() -> Mapping[str, str]:
+    """The texts of the sources that the table's rows name, by id."""
     import tomllib
 
-    try:
-        with TABLE.open("rb") as file:
-            return parse_catalog(tomllib.load(file), pytorch_index(index_base))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise BadData(
-            f"the table of builds {TABLE.name} cannot be read: {error}", hint="install torch-provision again"
-        ) from error
+    found: Mapping[str, str] = tomllib.loads(TABLE.read_text(encoding="utf-8"))["sources"]
+    return found
 
 
 def parse_catalog(data: Mapping[str, Any], source: Source) -> Catalog:
@@ -325,7 +325,6 @@ def parse_catalog(data: Mapping[str, Any], source: Source) -> Catalog:
         companions=MappingProxyType(companions),
         bounds=tuple(bounds),
         families=tuple(families),
-        provenance=MappingProxyType(data["sources"]),
         read=read,
         source=source,
     )

@@ -16,16 +16,17 @@ from typing import Any
 from .coverage import version_tuple
 from .errors import BadData
 from .machine import Platform, System
+from .rows import read_rows
 
 TABLE = Path(__file__).parent / "data" / "drivers.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """The drivers that serve one compute capability: `first` version or any, up to branch `last` or without end."""
+    """The drivers that serve a compute capability: from version `first` or any, up to branch `last` or without end."""
 
     first: str | None
-    last: int | None
+    last: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ def serves(capability: str, version: str, *, windows: bool) -> tuple[bool, str]:
     if row is None:
         return False, f"a driver that serves compute capability {capability} (none is known)"
     new_enough = row.first is None or at_least(version, row.first, windows=windows)
-    old_enough = row.last is None or version_tuple(version)[0] <= row.last
+    old_enough = row.last is None or version_tuple(version)[0] <= int(row.last)
     limits = [f">={row.first}" if row.first else "", f"<={row.last}.x" if row.last else ""]
     return new_enough and old_enough, ", ".join(limit for limit in limits if limit)
 
@@ -101,7 +102,7 @@ def landmarks(capabilities: Iterable[str], toolkits: Iterable[str], *, windows: 
     versions |= {oldest for toolkit in toolkits if (oldest := oldest_version(toolkit, windows=windows))}
     for capability in capabilities:
         row = table.support.get(capability)
-        versions |= {str(limit) for limit in (row.first, row.last) if limit is not None} if row else set()
+        versions |= {limit for limit in (row.first, row.last) if limit} if row else set()
     return tuple(sorted(versions, key=version_tuple))
 
 
@@ -117,15 +118,7 @@ def beyond_table(version: str, *, windows: bool) -> bool:
 
 @lru_cache(maxsize=2)
 def _table(windows: bool) -> Drivers:
-    import tomllib
-
-    try:
-        with TABLE.open("rb") as file:
-            return parse_drivers(tomllib.load(file), windows=windows)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise BadData(
-            f"the driver table {TABLE.name} cannot be read: {error}", hint="install torch-provision again"
-        ) from error
+    return parse_drivers(read_rows(TABLE), windows=windows)
 
 
 def parse_drivers(data: Mapping[str, Any], *, windows: bool) -> Drivers:
@@ -137,7 +130,7 @@ def parse_drivers(data: Mapping[str, Any], *, windows: bool) -> Drivers:
         branches = tuple(((row := each)[system], row["cuda"]) for each in data["branch"])
         supported: dict[str, Support] = {}
         for row in data["support"]:
-            limits = Support(first=row.get("first", {}).get(system), last=row.get("last", {}).get(system))
+            limits = Support(first=row.get(f"first_{system}"), last=row.get(f"last_{system}"))
             supported |= dict.fromkeys(row["capability"].split(), limits)
     except (KeyError, TypeError, AttributeError) as error:
         raise BadData(f"{TABLE.name}: {error!r} in row {dict(row)!r}", hint="mend the row") from error

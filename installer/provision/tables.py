@@ -93,8 +93,8 @@ def check_drivers(table: Mapping[str, Any], *, capabilities: Collection[str], na
     """Raises BadData for the first row that makes no sense. `capabilities` are those of the GPU table."""
     for kind, row in _rows(table, name, _DRIVER_FIELDS):
         for column in ("linux", "windows"):
-            values = [row.get(column), row.get("first", {}).get(column), row.get("last", {}).get(column)]
-            for value in values:
+            for field in (column, f"first_{column}", f"last_{column}"):
+                value = row.get(field)
                 if value is not None and not re.fullmatch(r"\d{3}(\.\d+)*", str(value)):
                     raise Complaint(name, kind, row, f"{value!r} is no driver version")
         if kind == "support" and (unknown := set(row["capability"].split()) - set(capabilities)):
@@ -132,7 +132,10 @@ _CATALOG_FIELDS: Mapping[str, tuple[set[str], set[str]]] = {
 _DRIVER_FIELDS: Mapping[str, tuple[set[str], set[str]]] = {
     "floor": ({"cuda", "linux", "windows", "source"}, set()),
     "branch": ({"cuda", "linux", "windows", "source"}, set()),
-    "support": ({"capability", "confidence", "source"}, {"first", "last"}),
+    "support": (
+        {"capability", "confidence", "source"},
+        {"first_linux", "first_windows", "last_linux", "last_windows"},
+    ),
 }
 
 
