@@ -275,6 +275,17 @@ def test_thor_is_one_chip_under_both_of_its_names() -> None:
     assert [gpu.arch for gpu in machine.gpus] == ["11.0"]
 
 
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("rubbish", None), ("N/A", None), ("580", "580"), ("580.95.05-custom", "580.95.05-custom")],
+)
+def test_a_version_that_is_none_does_not_go_further(text: str, version: str | None) -> None:
+    """What is written must be readable again: detected() reads it."""
+    machine = detected(driver=text, smi=False)
+    (driver,) = machine.drivers
+    assert (driver.version, driver.cuda) == (version, "13.0")
+
+
 def test_a_driver_newer_than_the_table_is_believed() -> None:
     machine = detected(driver="640.11.02", cuda="14.1")
     (driver,) = machine.drivers

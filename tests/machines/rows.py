@@ -627,7 +627,6 @@ def no_driver() -> None:
         on,
         gpus=[answer_gpu(RTX_5070_LAPTOP, 0), other_gpu("amd", pci_device_id="0x150e", source="pci")],
         drivers=[driver_row(*NVIDIA_580)],
-        findings=["amd-driver-missing"],
     )
     trap = only_pci(RTX_3050_A)
     add(
@@ -718,6 +717,12 @@ def wrong_driver() -> None:
         gpus=[only_pci(RTX_4090)],
         findings=["driver-libraries-missing"],
     )
+    host = linux()
+    for place in range(4):
+        bus = f"0000:01:00.{place + 4}"
+        host.device("10DE", A10.id, "30200", bus=bus, driver="nvidia")
+        host.put("links", **{f"/sys/bus/pci/devices/{bus}/physfn": "../0000:01:00.0"})
+    plain("a10--linux-550.163.01--vgpu-host", [A10], "550.163.01", "12.4", base=host)
     plain("gtx-1080+rtx-4090--linux-580.95.05--mixed-gpus", [GTX_1080, RTX_4090], *NVIDIA_580, "mixed-gpus")
     held = [RTX_4090, replace(GTX_1080, nvml=False)]
     plain("rtx-4090--linux-590.48.01--gpu-not-served", held, "590.48.01", "13.1", "gpu-not-served")
@@ -739,12 +744,11 @@ def containers() -> None:
     on_bus(one, [H100, H100, H100])
     one.pci = one.pci[:3] + one.pci[4:]
     add(
-        "h100-80gb-hbm3--linux-570.124.06--gpu-not-served",
+        "h100-80gb-hbm3--linux-570.124.06--podman-one-of-four",
         one,
         platform=platform(container="podman"),
         gpus=[answer_gpu(H100, 0)],
         drivers=[driver_row("570.124.06", "12.8")],
-        findings=["gpu-not-served"],
     )
     for name, value in [("docker", None), ("void", "void")]:
         refused = module(on_bus(linux().file("/.dockerenv", ""), [RTX_4090]), "580.95.05")

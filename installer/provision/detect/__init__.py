@@ -3,6 +3,15 @@
 `SOURCES` is the order of precedence. Files are read first; what blocks (libraries in child processes, tools) is asked
 in parallel and only where something speaks of the vendor, so a machine without a GPU pays nothing for it, not even the
 import of the modules that would ask.
+
+Facts, by name (each with its source; what sources say differently is there once for each):
+`nvidia.driver-version`, `.cuda` (newest CUDA served; `driver table` says what the branch serves), `.module-version`,
+`.module-kind` (open, proprietary), `.module-on-disk`, `.library-version`, `.nvml`, `.libcuda` (paths),
+`.libcuda-loaded`, `.nvml-version`, `.gpu-count`, `.mig-instance` · `nvml.init`, `cuda.init`, `cuda.gpu-count` · `pci.gpu`,
+`pci.driver-bound` ("nouveau (nvidia:0x2b85 at 0000:01:00.0)") · `gpu.lost`, `gpu.not-served`, `gpu0.arch` and the like
+(what another source says of GPU 0) · `device-nodes`, `secure-boot` · `tegra.release`, `.soc`, `.model` ·
+`amd.gpu-count`, `.module-version`, `.rocm-version` · `macos.version`, `.chip`, `.rosetta` · `env.CUDA_VISIBLE_DEVICES`
+and the others of `system.VARIABLES` · `override.gpu-arch`, `.cuda-driver-version`, `.cuda-version`.
 """
 
 from __future__ import annotations
@@ -71,18 +80,21 @@ def assemble(platform: Platform, answers: Mapping[str, Answer]) -> Machine:
 def _read(host: Host, platform: Platform) -> dict[str, Answer]:
     """The sources that answer at once: variables and files."""
     answers = {"override": overrides.ask_overrides(host), "environment": system.ask_variables(host)}
+    asks: dict[str, Callable[[], Answer]] = {}
     if platform.system is System.LINUX:
-        answers |= {
-            "pci": pci.ask_pci(host),
-            "module": kernel.ask_module(host),
-            "/dev": kernel.ask_nodes(host),
-            "kfd": amd.ask_kfd(host),
+        asks = {
+            "pci": lambda: pci.ask_pci(host),
+            "module": lambda: kernel.ask_module(host),
+            "/dev": lambda: kernel.ask_nodes(host),
+            "kfd": lambda: amd.ask_kfd(host),
+            "intel": lambda: intel.from_pci(answers["pci"].facts),
         }
-        answers["intel"] = intel.from_pci(answers["pci"].facts)
         if platform.machine == "aarch64":
-            answers["tegra"] = kernel.ask_tegra(host)
+            asks["tegra"] = lambda: kernel.ask_tegra(host)
     if platform.system in kernel.LIBRARIES:
-        answers["loader"] = kernel.ask_libraries(host, platform.system)
+        asks["loader"] = lambda: kernel.ask_libraries(host, platform.system)
+    for source, ask in asks.items():
+        answers[source] = _guarded(source, ask)
     return answers
 
 
@@ -160,5 +172,5 @@ def _guarded(source: str, ask: Callable[[], Answer]) -> Answer:
     """Ask; whatever nonsense a source answers with, it harms no other."""
     try:
         return ask()
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 the machine is known by the other sources
         return Answer.nothing(source, f"{type(error).__name__}: {error}", silent=True)

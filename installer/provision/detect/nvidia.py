@@ -126,7 +126,10 @@ def parse_nvml(completed: Completed) -> Answer:
     )
 
 
-def _driver(source: str, version: str | None, cuda: str | None) -> tuple[Driver, ...]:
+def _driver(source: str, version: object, cuda: str | None) -> tuple[Driver, ...]:
+    """The driver, if anything is known of it; a version is only what a machine file may hold as one."""
+    if not isinstance(version, str) or not re.fullmatch(r"\d+(\.\d+)*([ .+-].*)?", version):
+        version = None
     return (Driver(vendor=Vendor.NVIDIA, version=version, cuda=cuda, source=source),) if version or cuda else ()
 
 

@@ -30,7 +30,7 @@ def ask_pci(host: Host) -> Answer:
     for address in addresses:
         device = ask_device(host, address)
         gpu = parse_device(address, device)
-        if gpu is None:
+        if gpu is None or is_virtual_function(host, address):
             continue
         seen.append(gpu)
         bound = device.get("DRIVER")
@@ -53,6 +53,14 @@ def ask_device(host: Host, address: str) -> Mapping[str, str]:
     except OSError:
         return {}
     return {"PCI_ID": f"{vendor[2:]}:{device[2:]}", "PCI_CLASS": kind[2:]}
+
+
+def is_virtual_function(host: Host, address: str) -> bool:
+    """Whether a device is a slice of another one (SR-IOV), made for guests: it has a link to it, `physfn`."""
+    try:
+        return bool(host.read_link(f"{DEVICES}/{address}/physfn"))
+    except OSError:
+        return False
 
 
 def parse_uevent(text: str) -> dict[str, str]:

@@ -142,16 +142,19 @@ def no_devices(view: View) -> str | None:
 
 
 def not_served(view: View) -> str | None:
+    if view.machine.platform.container:  # which was given a part of the host's GPUs
+        return None
     return "; ".join(view.facts("gpu.not-served")) or None
 
 
 def amd_driver(view: View) -> str | None:
     waiting = [gpu for gpu in view.machine.gpus if gpu.vendor is Vendor.AMD and gpu.arch is None]
-    if not waiting or view.machine.platform.system is not System.LINUX:
+    if not waiting or view.nvidia or view.machine.platform.system is not System.LINUX:
         return None
     return ", ".join(value for value in view.facts("pci.driver-bound") if "(amd:" in value) or "no gfx target"
 
 
 def intel_driver(view: View) -> str | None:
     free = [value for value in view.facts("pci.driver-bound") if "(intel:" in value and value.startswith("none")]
-    return ", ".join(free) if free and not view.machine.driver(Vendor.INTEL) else None
+    others = any(gpu.vendor is not Vendor.INTEL for gpu in view.machine.gpus)
+    return ", ".join(free) if free and not others and not view.machine.driver(Vendor.INTEL) else None
