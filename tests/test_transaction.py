@@ -595,7 +595,7 @@ def test_the_flush_comes_before_the_commit_and_the_folders_after_it(world: World
         return next(n for n, line in enumerate(calls) if n >= start and all(word in line for word in words))
 
     commit = at("RENAME_EXCHANGE", '/.venv"')
-    assert at("fsync", "intent") < at("syncfs") < commit
+    assert at("syncfs") < at("fsync", "intent") < commit
     assert at("fsync", f"{world.env.parent}>", start=commit) > commit
     assert at("fsync", "/gens>", start=commit) > commit
     assert run([world.python, "-I", "-B", "-c", "import torchlet; print(torchlet.version)"]).stdout == "2\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,9 +152,8 @@ def test_a_half_removed_package_is_found_and_replaced(world: World, keep: int) -
     world.make("1")
     cut_short(world, keep)
     assert set(transaction.damaged(world.env)) == {"torchlet"}
-    with world.begin() as change:
-        assert change.clear(["torchlet"])
-        assert not (site(change) / "torchlet").exists()
+    with world.begin(without=["torchlet"]) as change:
+        assert not list(site(change).glob("torchlet*"))
         change.run(world.sync_command(change.python, "2"), env=world.environ)
         change.settle(SETS["2"])
         change.commit()
@@ -166,20 +166,26 @@ def test_a_package_without_any_record_goes_with_all_its_files(world: World) -> N
     place = next(world.env.glob("lib/python*/site-packages"))
     shutil.rmtree(place / "torchlet-1.0.dist-info")
     (place / "torchlet" / "lib" / "libstale.so").write_bytes(b"old")
-    with world.begin() as change:
-        change.clear(["torchlet"])
-        change.run(world.sync_command(change.python, "2"), env=world.environ)
-        change.settle(SETS["2"])
-        change.commit()
+    world.change("2", without=["torchlet"])
     assert world.verdict() == "2"
+    assert any("left out" in line for line in world.said)
 
 
-def test_clearing_leaves_what_others_own(world: World) -> None:
+def test_what_another_package_owns_stays(world: World) -> None:
     world.make("1")
-    with world.begin() as change:
-        change.clear(["oldpart"])
+    with world.begin(without=["oldpart"]) as change:
         assert (site(change) / "shared/__init__.py").exists()
         assert not (site(change) / "oldpart.py").exists()
+
+
+def test_leaving_out_what_goes_is_the_same_as_uninstalling_it(world: World) -> None:
+    world.make("1")
+    subprocess.run([world.python, "-I", "-m", "compileall", "-q", world.env], check=True)
+    with world.begin(without=["torchlet", "oldpart"]) as change:
+        change.settle({"bystander": "3.1"})
+        left = {path.relative_to(change.staged).as_posix() for path in change.staged.rglob("*")}
+    assert not [path for path in left if "torchlet" in path or "oldpart" in path]
+    assert any(path.endswith("shared/__pycache__") for path in left)
 
 
 def test_the_litter_of_a_broken_uninstall_is_left_out_and_said(world: World) -> None:

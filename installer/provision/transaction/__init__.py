@@ -7,7 +7,7 @@ asked for, because `recover` runs before every command.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ def begin(
     target: Path,
     *,
     create: Callable[[Path], None] | None = None,
+    without: Collection[str] = (),
     keep: int = 1,
     keep_days: int | None = None,
     wait: float = 0.0,
@@ -36,13 +37,16 @@ def begin(
 ) -> Change:
     """A change of the environment at `target`, to be used in `with`; see `change.Change` for what it offers.
 
-    `create(path)` makes a new environment where there is none (`uv venv path`). `keep` old generations stay after the
-    commit, each at most `keep_days`. Another run is waited for `wait` seconds. `say` gets what a person should know.
+    `without` names distributions that are to be replaced or removed (normalized, whole or broken): nothing of them is
+    copied, so the installer only adds. `create(path)` makes a new environment where there is none (`uv venv path`).
+    `keep` old generations stay after the commit, each at most `keep_days`. Another run is waited for `wait` seconds.
+    `say` gets what a person should know.
+
     Raises TargetUnusable for an environment that cannot be used, Interrupted, and what `create` raises.
     """
     from .change import Change
 
-    return Change(target, create=create, keep=keep, keep_days=keep_days, wait=wait, say=say)
+    return Change(target, create=create, without=without, keep=keep, keep_days=keep_days, wait=wait, say=say)
 
 
 def recover(target: Path, *, say: Callable[[str], None] = _silent) -> bool:
@@ -101,7 +105,7 @@ def history(target: Path) -> tuple[Generation, ...]:
 def damaged(target: Path) -> dict[str, str]:
     """The distributions that are not whole (normalized name → what is wrong): torn RECORD, missing or short files.
 
-    Nothing is hashed and nothing is run. For such names: `Change.clear`, then install them anew.
+    Nothing is hashed and nothing is run. A change `without` such names installs them anew.
     """
     from . import remains
 

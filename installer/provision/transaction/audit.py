@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,9 @@ from ..errors import InstallFailed
 from . import records
 from .records import Record
 from .snapshot import Entry
+
+_BATCH = 50
+"""Files that one task hashes."""
 
 _MUST_LIST = ("METADATA", "WHEEL", "RECORD")
 
@@ -156,12 +159,13 @@ def _not_as_recorded(tree: Path, wanted: Mapping[str, set[str]]) -> Iterator[str
         if all(one.startswith("sha256=") for one in hashes)
     }
 
-    def differs(path: str) -> bool:
-        return records.digest(tree / path) not in stated[path]
+    def differing(paths: Sequence[str]) -> list[str]:
+        return [path for path in paths if records.digest(tree / path) not in stated[path]]
 
+    paths = sorted(stated)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        paths = sorted(stated)
-        yield from (path for path, wrong in zip(paths, pool.map(differs, paths), strict=True) if wrong)
+        for wrong in pool.map(differing, (paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH))):
+            yield from wrong
 
 
 def _leaks(tree: Path, suspects: Iterable[str]) -> Iterator[Problem]:

@@ -62,6 +62,7 @@ class Change:
         target: Path,
         *,
         create: Callable[[Path], None] | None,
+        without: Collection[str],
         keep: int,
         keep_days: int | None,
         wait: float,
@@ -69,6 +70,7 @@ class Change:
     ) -> None:
         self._target = target
         self._create = create
+        self._without = without
         self._keep = keep
         self._keep_days = keep_days
         self._wait = wait
@@ -153,33 +155,41 @@ class Change:
         self.staged = place.gens / (self._id + STAGING)
         self._started = time.time_ns()
         if self.fresh:
-            assert self._create is not None
-            step("clone")
-            self._create(self.staged)
-            if not (self.staged / "pyvenv.cfg").is_file():
-                raise InstallFailed(f"no environment was made at {self.staged}", code="no-environment")
+            self._make()
         else:
-            self.staged.mkdir(mode=0o700)
-            step("clone")
-            with lock.neighbours_lock(target):
-                source = self._source(place)
-                self._seen = clone.clone(source, self.staged, say=self._say)
-                if source != target:
-                    self._seen = snapshot.take(target)
-        for path in remains.litter(self.staged):
-            self._say(f"left out, since it is the rest of a broken install: {path}")
-            disk.remove(self.staged / path)
-        self._before = snapshot.take(self.staged)
+            self._copy()
         step("cloned")
 
-    def _source(self, place: Place) -> Path:
-        """What to copy from: the live tree, or, where that cannot be renamed, a full copy that will be kept for it."""
-        if self.tier is not Tier.COPY_UP:
-            return place.target
-        copy = place.gens / f"{self._id}.out"
-        copy.mkdir(mode=0o700)
-        clone.clone(place.target, copy, link=False, say=self._say)
-        return copy
+    def _make(self) -> None:
+        """A fresh environment."""
+        assert self._create is not None
+        step("clone")
+        self._create(self.staged)
+        if not (self.staged / "pyvenv.cfg").is_file():
+            raise InstallFailed(f"no environment was made at {self.staged}", code="no-environment")
+        self._before = snapshot.take(self.staged)
+
+    def _copy(self) -> None:
+        """A copy of the live tree, or, where that cannot be renamed, of a full copy that will be kept for it."""
+        assert self._place is not None
+        self.staged.mkdir(mode=0o700)
+        step("clone")
+        source = self.target
+        gone = remains.remains(source, self._without)
+        try:
+            with lock.neighbours_lock(self.target):
+                if self.tier is Tier.COPY_UP:
+                    source = self._place.gens / f"{self._id}.out"
+                    source.mkdir(mode=0o700)
+                    self._seen = clone.clone(self.target, source, link=False, say=self._say).source
+                cloned = clone.clone(source, self.staged, without=gone, say=self._say)
+        except FileNotFoundError as error:
+            raise self._changed_meanwhile([str(error.filename)]) from error
+        self._seen = self._seen or cloned.source
+        self._before = cloned.copy
+        if cloned.dropped:
+            names = ", ".join(cloned.dropped[:3]) + (" …" if len(cloned.dropped) > 3 else "")
+            self._say(f"left out, since no package lists them: {len(cloned.dropped)} files ({names})")
 
     def _make_parents(self, target: Path) -> None:
         """The folders above a first environment; they go again if nothing comes of it."""
@@ -234,15 +244,6 @@ class Change:
         step("ran")
         return answer
 
-    def clear(self, names: Collection[str]) -> tuple[str, ...]:
-        """Take all that is left of these distributions (normalized names) out of the staged copy; what went.
-
-        For what an earlier install left broken (`transaction.damaged`): uv cannot always replace it.
-        """
-        self._settled = None
-        with honest(f"clearing {', '.join(names)} out of {self.staged}"):
-            return remains.clear(self.staged, names)
-
     def settle(self, expected: Mapping[str, str]) -> None:
         """Put the copy right and check that it is exactly `expected` (normalized name → version, the whole set).
 
@@ -274,42 +275,34 @@ class Change:
         place = self._place
         with signals.waiting() as noted:
             with honest(f"committing {place.target}"):
-                step("seal")
-                settle.drop_leaky_bytecode(self.staged, self._started)
-                sealed = self._seal()
-                changed = audit.changed(self._before, sealed)
-                with lock.neighbours_lock(place.target):
+                intent = self._prepare(note or {})
+            with lock.neighbours_lock(place.target):
+                with honest(f"committing {place.target}"):
                     step("drift")
                     self._check_drift()
-                    leaving = self._leaving()
-                    step("describe")
-                    self._describe(leaving, sealed, note or {})
-                    if noted:
-                        raise KeyboardInterrupt
-                    intent = swap.intent_for(
-                        place,
-                        self.tier,
-                        incoming=self.staged.name,
-                        leaving=leaving,
-                        live=self._id,
-                        before=leaving,
-                    )
-                    if self.tier is Tier.COPY_UP and leaving is not None:
-                        os.rename(place.gens / f"{self._id}.out", place.gens / str(intent.outgoing))
-            switch.replace(place, intent, changed=[self.staged / path for path in changed])
+                if noted:
+                    raise KeyboardInterrupt
+                try:
+                    switch.replace(place, intent)
+                except AfterCommitFailed:
+                    self.committed = True
+                    raise
             self.committed = True
             if check is not None:
-                self._check_in_place(check, leaving)
+                self._check_in_place(check, intent.leaving)
             with honest_after():
                 step("collect")
                 generations.collect(place, keep=self._keep, say=self._say)
         return next(generation for generation in generations.of_place(place) if generation.live)
 
-    def _seal(self) -> dict[str, Entry]:
-        """The snapshot of the copy, which must be what was checked."""
+    def _prepare(self, note: Mapping[str, Any]) -> swap.Intent:
+        """Seal and describe both trees and flush them, so that the commit itself is short."""
+        place = self._place
+        assert place is not None
+        step("seal")
         if self._settled is None:
             raise RuntimeError("a copy is checked (settle) before it is committed")
-        sealed = snapshot.take(self.staged)
+        sealed = settle.seal(self.staged, self._started)
         differing = snapshot.differences(self._settled, sealed)
         if differing:
             raise InstallFailed(
@@ -317,31 +310,38 @@ class Change:
                 code="integrity",
                 hint="run it again; nothing else may write into the staging folder",
             )
-        return sealed
+        leaving = None
+        if self._live_ino is not None:
+            leaving = generations.live_id(place, self._seen) or generations.new_id(self._number)
+        step("describe")
+        self._describe(leaving, sealed, note)
+        intent = swap.intent_for(
+            place, self.tier, incoming=self.staged.name, leaving=leaving, live=self._id, before=leaving
+        )
+        if self.tier is Tier.COPY_UP and leaving is not None:
+            os.rename(place.gens / f"{self._id}.out", place.gens / str(intent.outgoing))
+        swap.flush(place, [self.staged / path for path in audit.changed(self._before, sealed)])
+        return intent
 
     def _check_drift(self) -> None:
-        """Nobody else has changed the live tree since it was copied."""
-        place = self._place
-        assert place is not None
-        if disk.identity(place.target) != self._live_ino:
-            drift = [str(place.target)]
-        else:
-            drift = snapshot.differences(self._seen, snapshot.take(place.target)) if self._live_ino else []
-        if drift:
-            shown = ", ".join(drift[:3]) + (f" and {len(drift) - 3} more" if len(drift) > 3 else "")
-            raise TargetUnusable(
-                f"{place.target} was changed by somebody else while we worked ({shown}); it stays as they made it",
-                code="changed-meanwhile",
-                hint="run it again",
-            )
+        """Nobody else has changed the live tree since it was copied, or TargetUnusable(code="changed-meanwhile")."""
+        if disk.identity(self.target) != self._live_ino:
+            raise self._changed_meanwhile([str(self.target)])
+        if self._live_ino is not None:
+            try:
+                drift = snapshot.differences(self._seen, snapshot.take(self.target))
+            except FileNotFoundError as error:
+                drift = [str(error.filename)]
+            if drift:
+                raise self._changed_meanwhile(drift)
 
-    def _leaving(self) -> str | None:
-        """The name under which the live tree is kept: its own, or a new one for a tree that we did not make."""
-        place = self._place
-        assert place is not None
-        if not os.path.lexists(place.target):
-            return None
-        return generations.live_id(place, self._seen) or generations.new_id(self._number)
+    def _changed_meanwhile(self, drift: Sequence[str]) -> TargetUnusable:
+        shown = ", ".join(drift[:3]) + (f" and {len(drift) - 3} more" if len(drift) > 3 else "")
+        return TargetUnusable(
+            f"{self.target} was changed by somebody else while we worked ({shown}); it stays as they made it",
+            code="changed-meanwhile",
+            hint="run it again",
+        )
 
     def _describe(self, leaving: str | None, sealed: Mapping[str, Entry], note: Mapping[str, Any]) -> None:
         """Write what the two trees are and hold; it counts only once the commit has happened."""
@@ -364,8 +364,8 @@ class Change:
             with signals.interrupting():
                 check(place.target)
         except BaseException:
+            switch.go_back(place, leaving, self._say)
             with honest_after():
-                switch.go_to(place, leaving, self._say)
                 heal.discard(place, [self._id])
                 heal.sweep(place, self._say)
             self.committed = False

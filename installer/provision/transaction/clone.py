@@ -11,11 +11,14 @@ import errno
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import TargetUnusable
 from . import records
+from .remains import NOTHING, Remains
 from .snapshot import Entry, entry_of, walk
 from .steps import step
 
@@ -25,41 +28,69 @@ _CANNOT_LINK = frozenset({errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOT
 _FICLONE = 0x40049409  # linux/fs.h
 
 
-def clone(source: Path, target: Path, *, link: bool = True, say: Callable[[str], None]) -> dict[str, Entry]:
-    """Fill the empty folder `target` with a copy of `source`; the snapshot of `source` as it was copied.
+@dataclass(slots=True, kw_only=True)
+class Cloned:
+    """What was copied: the snapshots of the source and of the copy, and what was left out though nobody lists it."""
 
-    `link=False` copies every file. Raises TargetUnusable for what cannot be copied faithfully (another owner's files,
-    a mount in the middle), and OSError.
+    source: dict[str, Entry] = field(default_factory=dict)
+    copy: dict[str, Entry] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+
+
+def clone(
+    source: Path, target: Path, *, link: bool = True, without: Remains = NOTHING, say: Callable[[str], None]
+) -> Cloned:
+    """Fill the empty folder `target` with a copy of `source`, `without` what is to go.
+
+    `link=False` copies every file. Raises TargetUnusable for what cannot be copied faithfully (another owner's files, a
+    mount in the middle, a tree that changes under our hands), and OSError.
     """
     shared = _shareable(source) if link else frozenset()
-    seen: dict[str, Entry] = {}
+    cloned = Cloned()
     folders: list[tuple[str, str]] = []
+    left_out: set[str] = set()
     top = os.lstat(source)
     for path, entry, found in walk(source, caches=True):
         _check_owner(entry.path, found, top)
-        if "__pycache__" not in path:
-            seen[path] = entry_of(found)
+        cached = "__pycache__" in path
+        row = entry_of(found)
+        if not cached:
+            cloned.source[path] = row
+        if path in without.files or path in without.folders or os.path.dirname(path) in left_out:
+            if stat.S_ISDIR(found.st_mode):
+                left_out.add(path)
+            elif not cached and path not in without.files:
+                cloned.dropped.append(path)
+            continue
+        if cached and without.files and _source_of(path) in without.files:
+            continue
         new = os.path.join(target, path)
-        kind = stat.S_IFMT(found.st_mode)
-        if kind == stat.S_IFDIR:
+        if stat.S_ISDIR(found.st_mode):
             os.mkdir(new)
             folders.append((entry.path, new))
-        elif kind == stat.S_IFLNK:
-            os.symlink(os.readlink(entry.path), new)
-            shutil.copystat(entry.path, new, follow_symlinks=False)
-        elif kind == stat.S_IFREG:
-            step("clone-file")
-            if not (link and (path in shared or path.endswith(".pyc")) and _link(entry.path, new)):
-                _copy(entry.path, new)
-        elif kind == stat.S_IFIFO and hasattr(os, "mkfifo"):
-            os.mkfifo(new)
-            shutil.copystat(entry.path, new)
         else:
-            say(f"not copied, since it is a socket or a device: {entry.path}")
+            try:
+                linked = _reproduce(entry.path, new, found, link=path in shared or (link and path.endswith(".pyc")))
+            except FileNotFoundError:
+                if cached:  # bytecode is replaced by whoever imports
+                    continue
+                raise
+            if linked is None:
+                say(f"not copied, since it is a socket or a device: {entry.path}")
+                continue
+            row = row if linked or cached else entry_of(os.lstat(new))
+        if not cached:
+            cloned.copy[path] = row
     for old, new in reversed(folders):
         shutil.copystat(old, new)
     shutil.copystat(source, target)
-    return seen
+    return cloned
+
+
+def _source_of(cached: str) -> str:
+    """The module whose bytecode this is: `a/__pycache__/b.cpython-312.pyc` → `a/b.py`."""
+    folder, _, name = cached.rpartition("__pycache__/")
+    return folder + name.partition(".")[0] + ".py"
 
 
 def _shareable(tree: Path) -> frozenset[str]:
@@ -89,9 +120,28 @@ def _check_owner(path: str, found: os.stat_result, top: os.stat_result) -> None:
         )
 
 
+def _reproduce(old: str, new: str, found: os.stat_result, *, link: bool) -> bool | None:
+    """Make `new` what `old` is: True for a hard link, False for a copy, None for what cannot be copied."""
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFLNK:
+        os.symlink(os.readlink(old), new)
+        shutil.copystat(old, new, follow_symlinks=False)
+    elif kind == stat.S_IFREG:
+        step("clone-file")
+        if link and _link(old, new):
+            return True
+        _copy(old, new)
+    elif kind == stat.S_IFIFO and sys.platform != "win32":
+        os.mkfifo(new)
+        shutil.copystat(old, new)
+    else:
+        return None
+    return False
+
+
 def _link(old: str, new: str) -> bool:
     try:
-        os.link(old, new, follow_symlinks=False) if os.link in os.supports_follow_symlinks else os.link(old, new)
+        os.link(old, new)
     except OSError as error:
         if error.errno not in _CANNOT_LINK:
             raise
@@ -108,7 +158,7 @@ def _copy(old: str, new: str) -> None:
 
 
 def _reflink(source: int, target: int) -> bool:
-    if os.uname().sysname != "Linux" if hasattr(os, "uname") else True:
+    if sys.platform != "linux":
         return False
     import fcntl
 
@@ -122,9 +172,5 @@ def _reflink(source: int, target: int) -> bool:
 def restore(source: Path, target: Path, paths: Iterable[str]) -> None:
     """Put files of `source` back into its copy `target`, as they were."""
     for path in paths:
-        new = target / path
-        new.parent.mkdir(parents=True, exist_ok=True)
-        if (source / path).is_symlink():
-            os.symlink(os.readlink(source / path), new)
-        elif not _link(str(source / path), str(new)):
-            _copy(str(source / path), str(new))
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        _reproduce(str(source / path), str(target / path), os.lstat(source / path), link=True)

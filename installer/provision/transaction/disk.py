@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -122,29 +122,28 @@ def write(path: Path, text: str) -> None:
 
 def remove(tree: Path) -> None:
     """Delete a tree, also one with folders that may not be written. Raises OSError for what cannot go."""
-
-    def unlock(function: Callable[..., Any], path: str, _: object) -> None:
-        if function in (os.open, os.scandir, os.listdir):
-            os.chmod(path, stat.S_IRWXU)
-            remove(Path(path))
-            return
-        parent = os.path.dirname(path)
-        os.chmod(parent, stat.S_IMODE(os.lstat(parent).st_mode) | stat.S_IRWXU)
-        if os.name == "nt":
-            os.chmod(path, stat.S_IWRITE)
-        function(path)
-
     try:
         found = os.lstat(tree)
     except FileNotFoundError:
         return
-    if stat.S_ISDIR(found.st_mode):
-        if sys.version_info >= (3, 12):
-            shutil.rmtree(tree, onexc=unlock)
-        else:
-            shutil.rmtree(tree, onerror=unlock)
-    else:
+    if not stat.S_ISDIR(found.st_mode):
         os.unlink(tree)
+        return
+    try:
+        shutil.rmtree(tree)
+    except PermissionError:
+        _make_removable(tree)
+        shutil.rmtree(tree)
+
+
+def _make_removable(folder: Path) -> None:
+    os.chmod(folder, stat.S_IRWXU)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _make_removable(Path(entry.path))
+            elif os.name == "nt":
+                os.chmod(entry.path, stat.S_IWRITE)
 
 
 def identity(path: Path) -> int | None:

@@ -15,9 +15,10 @@ from typing import Any
 
 from ..errors import BadData
 from . import disk, records, snapshot
-from .heal import discard, swap_state, sweep
+from .heal import discard, sweep
 from .place import Place, existing
 from .snapshot import Entry
+from .swap import read_state
 
 SCHEMA = 1
 
@@ -61,7 +62,7 @@ def history(target: Path) -> tuple[Generation, ...]:
 
 def of_place(place: Place) -> tuple[Generation, ...]:
     """The generations in one state folder, the newest first."""
-    state = swap_state(place)
+    state = read_state(place)
     found = []
     for name in os.listdir(place.gens) if place.gens.is_dir() else ():
         stem, suffix = os.path.splitext(name)
@@ -119,7 +120,7 @@ def new_id(number: int) -> str:
 def numbers(place: Place) -> tuple[int, int]:
     """The number of the live tree and that of the next one; a tree that we have not seen before counts as new."""
     used = [int(name[:6]) for name in os.listdir(place.gens) if name[:6].isdigit()]
-    state = swap_state(place)
+    state = read_state(place)
     live = str(state.get("live") or "")[:6]
     latest = max([*used, int(live) if live.isdigit() else 0])
     if live.isdigit() and state.get("ino") == disk.identity(place.target):
@@ -129,11 +130,14 @@ def numbers(place: Place) -> tuple[int, int]:
 
 def live_id(place: Place, seen: Mapping[str, Entry]) -> str | None:
     """The name of the live tree, if it is still what we made it; None where others have changed or replaced it."""
-    state = swap_state(place)
+    state = read_state(place)
     name = state.get("live")
     if not isinstance(name, str) or state.get("ino") != disk.identity(place.target):
         return None
-    sealed = snapshot.load(place.gens / f"{name}.seal")
+    try:
+        sealed = snapshot.load(place.gens / f"{name}.seal")
+    except BadData:  # torn: then it is not known to be what we made
+        return None
     return name if sealed is not None and not snapshot.differences(sealed, seen, inodes=False) else None
 
 

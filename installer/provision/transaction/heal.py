@@ -10,7 +10,6 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from . import disk, swap
 from .place import Place, is_undescribed
@@ -48,7 +47,7 @@ def sweep(place: Place, say: Callable[[str], None]) -> None:
         if name.startswith("probe-") or name.endswith(".new"):
             disk.remove(place.root / name)
     held = set(os.listdir(place.gens))
-    live = swap_state(place).get("live")
+    live = swap.read_state(place).get("live")
     for name in held:
         stem, suffix = os.path.splitext(name)
         if suffix and stem not in held and stem != live:
@@ -81,14 +80,3 @@ def empty_trash(place: Place, say: Callable[[str], None]) -> None:
         disk.remove(place.trash)
     except OSError as error:
         say(f"could not delete {error.filename or place.trash} ({error.strerror}); the next command tries again")
-
-
-def swap_state(place: Place) -> dict[str, Any]:
-    """`state.json`: {"live": id or None, "before": id or None, "ino": inode of the live tree}; empty where absent."""
-    import json
-
-    try:
-        data = json.loads(place.state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}

@@ -10,6 +10,7 @@ from ..errors import AfterCommitFailed, InstallFailed, ProvisionError, TargetUnu
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM}
+_CANNOT_MOVE = {errno.EXDEV, errno.EBUSY, errno.EINVAL, errno.ENOSYS}
 
 
 def explain(error: OSError, doing: str) -> ProvisionError:
@@ -19,6 +20,8 @@ def explain(error: OSError, doing: str) -> ProvisionError:
         return InstallFailed(text, code="no-space", hint="free some space there, then run it again")
     if error.errno == errno.EROFS:
         return TargetUnusable(text, code="read-only", hint="give another environment with --env")
+    if error.errno in _CANNOT_MOVE:
+        return TargetUnusable(text, code="cannot-be-moved", hint="give another environment with --env")
     if error.errno in _NOT_ALLOWED:
         return InstallFailed(text, code="permission", hint="make the folder your own: sudo chown -R $USER FOLDER")
     return InstallFailed(text, code="disk", hint="the environment is as it was; look at the disk (dmesg), then again")

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import Interrupted, TargetUnusable
-from . import generations, guard, heal, lock, signals, switch
+from ..errors import Interrupted, ProvisionError, TargetUnusable
+from . import generations, guard, heal, lock, signals, swap, switch
 from .generations import Generation
 from .outcome import explain
 from .place import Place, existing
@@ -23,6 +23,9 @@ def recover(place: Place, say: Callable[[str], None]) -> bool:
     try:
         with signals.waiting():
             return heal.heal(place, say)
+    except ProvisionError as error:
+        say(error.text)
+        return False
     except OSError as error:
         say(f"an earlier run is still unfinished: {error.strerror or error} ({error.filename or place.root})")
         return False
@@ -69,7 +72,7 @@ def rollback(
                     with signals.interrupting():
                         check(target)
                 except BaseException:
-                    switch.go_to(place, before, say)
+                    switch.go_back(place, before, say)
                     raise
             return next((found for found in generations.of_place(place) if found.live), None)
     except OSError as error:
@@ -92,7 +95,7 @@ def _goal(place: Place, generation_id: str | None) -> str | None:
             code="no-generation",
             hint="kept: " + (", ".join(sorted(kept)) or "none"),
         )
-    state = heal.swap_state(place)
+    state = swap.read_state(place)
     before = state.get("before")
     if before is None and state.get("live") is not None and os.path.lexists(place.target):
         return None

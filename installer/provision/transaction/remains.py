@@ -1,20 +1,77 @@
-"""What is left of an install that broke, and how does it go?
+"""What belongs to a distribution that is to go, whole or broken?
 
 A killed installer leaves distributions whose RECORD is torn or whose files are gone, folders named `~orch`, and
 packages that no RECORD owns. uv refuses some of these for ever ("METADATA: No such file") and believes others to be
-fine (reliability notes 0), so they are found by looking, and taken out before anything is installed.
+fine (reliability notes 0). So nothing of a distribution that is to be replaced is copied at all: the copy looks as if
+it had never been there, and installing into it has nothing to remove.
 """
 
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import disk, records
+from . import records
 
 _IMPORTED_AS = {"torch": ("torch", "torchgen", "functorch")}
 """The top-level packages of distributions whose name does not tell them all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """Paths relative to an environment: single `files`, and `folders` with everything in them."""
+
+    files: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+
+
+NOTHING = Remains()
+
+
+def remains(tree: Path, names: Collection[str]) -> Remains:
+    """All that belongs to these distributions (normalized names) and to no other, and the litter of broken uninstalls.
+
+    A folder goes as a whole where no other distribution owns anything in it, so that what nobody lists goes too.
+    """
+    rows: set[str] = set()
+    theirs: set[str] = set()
+    folders: set[str] = set(litter(tree))
+    for info in records.infos(tree):
+        listed = {row.path for row in getattr(records.read(tree, info), "rows", ())}
+        if records.name_of(info) in names:
+            rows |= listed
+            folders.add(info)
+        else:
+            theirs |= listed
+    shared = {folder for path in theirs for folder in _above(path)}
+    for site in records.sites(tree):
+        shared |= {site, *_above(site)}
+        imported = {one for name in names for one in _IMPORTED_AS.get(name, (name.replace("-", "_"),))}
+        folders |= {f"{site}/{one}" for one in imported} - shared
+        for path in rows:
+            if path.startswith(f"{site}/"):
+                own = [folder for folder in _above(path) if folder not in shared and len(folder) > len(site)]
+                folders.update(own[-1:])
+    return Remains(files=frozenset(rows - theirs), folders=frozenset(folders))
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders of a path, the nearest first."""
+    while path := posixpath.dirname(path):
+        yield path
+
+
+def litter(tree: Path) -> tuple[str, ...]:
+    """The folders that pip and uv leave when they are ended in the middle (`~orch`), relative to the environment."""
+    return tuple(
+        f"{site}/{name}"
+        for site in records.sites(tree)
+        for name in sorted(os.listdir(tree / site))
+        if name.startswith("~")
+    )
 
 
 def damaged(tree: Path) -> dict[str, str]:
@@ -31,7 +88,7 @@ def damaged(tree: Path) -> dict[str, str]:
 
 
 def _damage(tree: Path, info: str) -> Iterator[str]:
-    name = os.path.basename(info)
+    name = posixpath.basename(info)
     if records.name_and_version(tree, info) is None:
         yield f"{name} has no METADATA"
     record = records.read(tree, info)
@@ -50,63 +107,3 @@ def _damage(tree: Path, info: str) -> Iterator[str]:
             continue
         if row.size and row.hash and row.size != str(size):
             yield f"{row.path} has {size} bytes, not {row.size}"
-
-
-def litter(tree: Path) -> tuple[str, ...]:
-    """The folders that pip and uv leave when they are ended in the middle (`~orch`), relative to the environment."""
-    return tuple(
-        f"{site}/{name}"
-        for site in records.sites(tree)
-        for name in sorted(os.listdir(tree / site))
-        if name.startswith("~")
-    )
-
-
-def clear(tree: Path, names: Collection[str]) -> tuple[str, ...]:
-    """Take out all that is left of these distributions (normalized names); what went, relative to the environment.
-
-    What another distribution owns stays.
-    """
-    gone: list[str] = []
-    theirs = {
-        row.path
-        for info in records.infos(tree)
-        if records.name_of(info) not in names
-        for row in getattr(records.read(tree, info), "rows", ())
-    }
-    for info in records.infos(tree):
-        if records.name_of(info) not in names:
-            continue
-        for row in getattr(records.read(tree, info), "rows", ()):
-            if row.path not in theirs and os.path.lexists(tree / row.path) and not (tree / row.path).is_dir():
-                (tree / row.path).unlink()
-                gone.append(row.path)
-        disk.remove(tree / info)
-        gone.append(info)
-    for site in records.sites(tree):
-        for package in sorted({one for name in names for one in _IMPORTED_AS.get(name, (name.replace("-", "_"),))}):
-            gone += _clear_folder(tree, f"{site}/{package}", theirs)
-    for folder in sorted({os.path.dirname(path) for path in gone}, key=len, reverse=True):
-        _remove_empty(tree, folder)
-    return tuple(gone)
-
-
-def _clear_folder(tree: Path, package: str, theirs: Collection[str]) -> Iterator[str]:
-    """Everything below a package's folder that no other distribution owns."""
-    for folder, _, files in os.walk(tree / package, topdown=False):
-        for name in files:
-            path = Path(folder, name).relative_to(tree).as_posix()
-            if path not in theirs:
-                (tree / path).unlink()
-                yield path
-        if not os.listdir(folder):
-            os.rmdir(folder)
-
-
-def _remove_empty(tree: Path, folder: str) -> None:
-    """Remove a folder that holds nothing but bytecode, and those above it, up to site-packages."""
-    while folder and not folder.endswith(("site-packages", "bin", "Scripts")) and (tree / folder).is_dir():
-        if set(os.listdir(tree / folder)) - {"__pycache__"}:
-            return
-        disk.remove(tree / folder)
-        folder = os.path.dirname(folder)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from . import audit, clone, disk, records
+from . import audit, clone, records
 from .records import Record
-from .snapshot import Entry, take, walk
+from .snapshot import Entry, entry_of, take, walk
 from .steps import step
 
 _TEXT_LIMIT = 4 << 20
@@ -45,8 +45,8 @@ def settle(staged: Staged, expected: Mapping[str, str]) -> dict[str, Entry]:
         now = take(staged.tree)
     written = list(now) if staged.original is None else audit.changed(staged.before, now)
     suspects = [path for path in written if _may_name_places(path)]
-    if _repair_paths(staged, suspects):
-        now = take(staged.tree)
+    for path in _repair_paths(staged, suspects):
+        now[path] = entry_of(os.lstat(staged.tree / path))
     step("audit")
     audit.check(staged.tree, staged.before, now, expected, suspects)
     step("audited")
@@ -74,8 +74,8 @@ def _restore_shared(staged: Staged, now: Mapping[str, Entry]) -> bool:
     return bool(gone & owned)
 
 
-def _repair_paths(staged: Staged, paths: Iterable[str]) -> bool:
-    """Write the final path where scripts, activation files and the like name the staging folder; whether any did."""
+def _repair_paths(staged: Staged, paths: Iterable[str]) -> set[str]:
+    """Write the final path where scripts, activation files and the like name the staging folder; what was written."""
     names = list(_spellings(staged))
     repaired = set()
     for path in paths:
@@ -93,9 +93,7 @@ def _repair_paths(staged: Staged, paths: Iterable[str]) -> bool:
                 step("settle-script")
                 _rewrite(file, _replaced(content, names))
                 repaired.add(path)
-    if repaired:
-        _refresh_records(staged.tree, repaired)
-    return bool(repaired)
+    return repaired | _refresh_records(staged.tree, repaired)
 
 
 def _spellings(staged: Staged) -> Iterator[tuple[bytes, bytes]]:
@@ -137,8 +135,9 @@ def _rewrite(file: Path, content: bytes) -> None:
     os.replace(new, file)
 
 
-def _refresh_records(tree: Path, repaired: set[str]) -> None:
-    """Give rewritten files their new hash and size in the RECORDs that own them."""
+def _refresh_records(tree: Path, repaired: set[str]) -> set[str]:
+    """Give rewritten files their new hash and size in the RECORDs that own them; which RECORDs."""
+    refreshed = set()
     for info in records.infos(tree):
         record = records.read(tree, info)
         if record is None or repaired.isdisjoint(row.path for row in record.rows):
@@ -151,11 +150,20 @@ def _refresh_records(tree: Path, repaired: set[str]) -> None:
             for row in record.rows
         )
         _rewrite(tree / record.file, records.render(replace(record, rows=rows)).encode())
+        refreshed.add(record.file)
+    return refreshed
 
 
-def drop_leaky_bytecode(tree: Path, since_ns: int) -> None:
-    """Delete bytecode that was compiled in the staging folder and names it; the next import writes it again."""
+def seal(tree: Path, since_ns: int) -> dict[str, Entry]:
+    """The snapshot of a copy, after bytecode that was compiled in it since then and names it has been deleted.
+
+    The next import writes such bytecode again.
+    """
     name = os.fsencode(tree.name)
-    for path, entry, found in walk(tree, caches=True):
-        if path.endswith(".pyc") and found.st_mtime_ns >= since_ns and name in Path(entry.path).read_bytes():
-            disk.remove(Path(entry.path))
+    found = {}
+    for path, entry, status in walk(tree, caches=True):
+        if "__pycache__" not in path:
+            found[path] = entry_of(status)
+        elif path.endswith(".pyc") and status.st_mtime_ns >= since_ns and name in Path(entry.path).read_bytes():
+            os.unlink(entry.path)
+    return found

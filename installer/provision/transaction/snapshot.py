@@ -46,7 +46,10 @@ def walk(tree: Path, *, caches: bool = False) -> Iterator[tuple[str, os.DirEntry
                     continue
                 if entry.name == "__pycache__" and not caches:
                     continue
-                found = entry.stat(follow_symlinks=False)
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
                 path = prefix + entry.name
                 yield path, entry, found
                 if stat.S_ISDIR(found.st_mode):

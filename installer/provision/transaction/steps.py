@@ -24,11 +24,12 @@ STEPS = (
     "audit",  # before the copy is checked
     "audited",  # the copy is known to be good
     "seal",  # before the copy is sealed
-    "drift",  # before the live tree is compared
-    "describe",  # before the description of the leaving generation is written
+    "describe",  # before the descriptions of both trees are written
+    "flush",  # before everything is flushed to the disk
+    "flushed",  # after it
+    "drift",  # before the live tree is compared with what was copied
     "intent",  # before the intent is written
-    "intended",  # the intent is on disk
-    "synced",  # the file system has been flushed: the commit comes next
+    "intended",  # the intent is on disk: the commit comes next
     "swap-half",  # between two renames, where one exchange is not possible
     "swapped",  # the commit has happened
     "parents-synced",  # and is durable

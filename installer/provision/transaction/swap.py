@@ -23,6 +23,8 @@ from .tiers import Tier
 
 SCHEMA = 1
 
+_NEWER = "update torch-provision, or run the newer one once more: it finishes what it began"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
@@ -64,7 +66,7 @@ def read_intent(place: Place) -> Intent | None:
         raise BadData(
             f"{place.intent} was written by a newer provision",
             code="schema-too-new",
-            hint="run the newer provision once more; it finishes what it began",
+            hint=_NEWER,
         )
     return Intent(**{**data, "tier": Tier(data["tier"]), "entries": tuple((n, i) for n, i in data["entries"])})
 
@@ -91,13 +93,18 @@ def superseded(place: Place, intent: Intent) -> bool:
     return intent.tier is Tier.RENAMES and position(place, intent) is Position.HALF and os.path.lexists(place.target)
 
 
-def commit(place: Place, intent: Intent, *, changed: Iterable[Path] = ()) -> None:
-    """The whole way from a checked tree to a live one, durable at the end. Raises OSError wherever it fails."""
+def flush(place: Place, changed: Iterable[Path] = ()) -> None:
+    """Everything that a commit will make visible is on the disk when this returns. Raises OSError."""
+    step("flush")
+    disk.flush(place.gens, changed)
+    step("flushed")
+
+
+def commit(place: Place, intent: Intent) -> None:
+    """From a flushed tree to a live one, durable at the end. Raises OSError wherever it fails."""
     step("intent")
     disk.write(place.intent, json.dumps(intent.to_json()))
     step("intended")
-    disk.flush(place.gens, changed)
-    step("synced")
     carry_out(place, intent)
     step("swapped")
     finish(place, intent)
@@ -189,6 +196,22 @@ def intent_for(
         before=before,
         entries=entries,
     )
+
+
+def read_state(place: Place) -> dict[str, Any]:
+    """`state.json`: {"live": id or None, "before": id or None, "ino": inode of the live tree}; {} where there is none.
+
+    Raises BadData for one that a newer provision wrote.
+    """
+    try:
+        data = json.loads(place.state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    if data.get("schema", SCHEMA) > SCHEMA:
+        raise BadData(f"{place.state} was written by a newer provision", code="schema-too-new", hint=_NEWER)
+    return data
 
 
 # Inside an environment: each entry at its top is exchanged (or renamed) by itself. The old ones gather in `outgoing`.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-from ..errors import TargetUnusable
+from ..errors import AfterCommitFailed, ProvisionError, TargetUnusable
 from . import clone, generations, guard, lock, snapshot, swap, tiers
 from .outcome import after_commit, explain
 from .place import STAGING, Place
@@ -16,18 +15,32 @@ from .snapshot import Entry
 from .steps import step
 
 
-def replace(place: Place, intent: swap.Intent, *, changed: Iterable[Path] = ()) -> None:
+def replace(place: Place, intent: swap.Intent) -> None:
     """Commit an intent, with the honest answer wherever it fails."""
     try:
-        swap.commit(place, intent, changed=changed)
+        swap.commit(place, intent)
     except OSError as error:
         with contextlib.suppress(OSError):
             swap.undo(place, intent)
+        if swap.position(place, intent) is swap.Position.HALF:
+            with contextlib.suppress(OSError):
+                swap.carry_out(place, intent)
         if swap.position(place, intent) is swap.Position.BEFORE:
             with contextlib.suppress(OSError):
                 swap.forget(place)
             raise explain(error, f"committing {place.target}") from error
         raise after_commit(error) from error
+
+
+def go_back(place: Place, goal: str | None, say: Callable[[str], None]) -> None:
+    """As `go_to`, where not being able to means that what is live has not passed its check."""
+    try:
+        go_to(place, goal, say)
+    except (ProvisionError, OSError) as error:
+        raise AfterCommitFailed(
+            f"{place.target} did not pass its check, and going back failed: {error}",
+            hint="provision rollback tries it again",
+        ) from error
 
 
 def go_to(place: Place, goal: str | None, say: Callable[[str], None]) -> str | None:
@@ -49,6 +62,7 @@ def go_to(place: Place, goal: str | None, say: Callable[[str], None]) -> str | N
         if tier is tiers.Tier.COPY_UP:
             incoming = _copy_up(place, goal, leaving, say)
         step("describe")
+        swap.flush(place)
         live = incoming.removesuffix(STAGING) if incoming else None
         replace(place, swap.intent_for(place, tier, incoming=incoming, leaving=leaving, live=live, before=leaving))
     return leaving

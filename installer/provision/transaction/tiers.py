@@ -18,6 +18,7 @@ from pathlib import Path
 from ..errors import TargetUnusable
 from . import disk
 from .place import Place
+from .snapshot import NOT_OURS
 
 VARIABLE = "PROVISION_TIER"
 
@@ -79,6 +80,12 @@ def probe(place: Place, *trees: Path) -> Tier:
                 f"{VARIABLE}={forced}: there is no such way", code="tier", hint=f"one of {', '.join(Tier)}"
             ) from None
     if place.inside:
+        if not all(_can_be_renamed(place, tree) for tree in place.target.iterdir() if _is_folder(tree)):
+            raise TargetUnusable(
+                f"{place.target} comes from a lower image layer, and its parent cannot be written: it cannot move",
+                code="cannot-be-moved",
+                hint="give another environment with --env",
+            )
         return Tier.INSIDE
     if not all(_can_be_renamed(place, tree) for tree in (place.target, *trees) if tree.is_dir()):
         return Tier.COPY_UP
@@ -115,6 +122,10 @@ def _can_be_renamed(place: Place, tree: Path) -> bool:
         finally:
             (one / "occupied").unlink(missing_ok=True)
     return True
+
+
+def _is_folder(tree: Path) -> bool:
+    return tree.is_dir() and not tree.is_symlink() and tree.name not in NOT_OURS
 
 
 @contextmanager
