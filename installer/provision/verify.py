@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .fatbin import Library
     from .host import Completed, Host
 
-__all__ = ["Expected", "parse_answer", "verify"]
+__all__ = ["Expected", "deciding_libraries", "parse_answer", "verify"]
 
 SELECTORS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
@@ -64,7 +64,7 @@ def verify(
         expected=expected or Expected(),
         trials=trials,
         required=frozenset(extra_checks),
-        libraries=_scan(answer.torch_dir) if machine.gpus else {},
+        libraries=deciding_libraries(answer.torch_dir) if machine.gpus else {},
         hidden_by=next((name for name in SELECTORS if host.getenv(name) in ("", "-1")), None),
     )
     return Verification(torch=torch_of(answer), checks=judge(answer, promise), seconds=time.monotonic() - start)
@@ -186,7 +186,7 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def _scan(torch_dir: str | None) -> dict[str, Library]:
+def deciding_libraries(torch_dir: str | None) -> dict[str, Library]:
     """What the deciding libraries of a torch hold: `libtorch_cuda.so`, `torch_cuda.dll` (and older parts of it)."""
     if torch_dir is None:
         return {}
