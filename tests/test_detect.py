@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from provision.capture import ReplayHost, read
+from provision.capture import ReplayHost, read, record
 from provision.detect import detect
 from provision.errors import ProvisionError, UsageProblem
 from provision.host import Completed, LocalHost
@@ -182,6 +183,21 @@ def test_a_source_that_never_returns_is_left_behind(tmp_path: Path, monkeypatch:
     released.set()
     assert [(gpu.arch, gpu.source) for gpu in machine.gpus] == [("12.0", "nvidia-smi")]
     assert {s.probe for s in machine.skipped if "did not answer" in s.reason} == {"nvml", "libcuda"}
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_is_seen_alike_by_every_source(tmp_path: Path) -> None:
+    """Run with -m gpu on a machine with an NVIDIA GPU; its capture is then worth a folder in tests/machines."""
+    if LocalHost().find_library("libnvidia-ml.so.1") is None:
+        pytest.skip("no NVIDIA driver here (libnvidia-ml.so.1 is not where the loader looks)")
+    machine = detect()
+    assert machine.gpus and all(gpu.arch and gpu.name for gpu in machine.gpus), machine
+    assert not [fact for fact in machine.facts if re.match(r"gpu\d+\.", fact.name)], "sources disagree"
+    versions = {fact.value for fact in machine.facts if fact.name in {"nvidia.driver-version", "nvidia.module-version"}}
+    assert len(versions) == 1
+    record(LocalHost(), tmp_path)
+    replayed = detect(ReplayHost(tmp_path))
+    assert [replace(gpu, uuid=None) for gpu in replayed.gpus] == [replace(gpu, uuid=None) for gpu in machine.gpus]
 
 
 def test_detection_without_a_gpu_costs_little() -> None:

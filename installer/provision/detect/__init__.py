@@ -8,8 +8,8 @@ Facts, by name (each with its source; what sources say differently is there once
 `nvidia.driver-version`, `.cuda` (newest CUDA served; `driver table` says what the branch serves), `.module-version`,
 `.module-kind` (open, proprietary), `.module-on-disk`, `.library-version`, `.nvml`, `.libcuda` (paths),
 `.libcuda-loaded`, `.nvml-version`, `.gpu-count`, `.mig-instance` · `nvml.init`, `cuda.init`, `cuda.gpu-count` ·
-`pci.gpu`, `pci.driver-bound` ("nouveau (nvidia:0x2b85 at 0000:01:00.0)") · `gpu.lost`, `gpu.not-served`, `gpu0.arch` and
-the like (what another source says of GPU 0) · `device-nodes`, `secure-boot` · `tegra.release`, `.soc`, `.model` ·
+`pci.gpu`, `pci.driver-bound` ("nouveau (nvidia:0x2b85 at 0000:01:00.0)") · `gpu.lost`, `gpu.not-served`, `gpu0.arch`
+and the like (what another source says of GPU 0) · `device-nodes`, `secure-boot` · `tegra.release`, `.soc`, `.model` ·
 `amd.gpu-count`, `.module-version`, `.rocm-version` · `macos.version`, `.chip`, `.rosetta` · `env.CUDA_VISIBLE_DEVICES`
 and the others of `system.VARIABLES` · `override.gpu-arch`, `.cuda-driver-version`, `.cuda-version`.
 """
