@@ -192,6 +192,12 @@ class TestWhatIsTold:
             "found": "570.124.06",
         } in answer["rejected"]
 
+    def test_nobodys_password_is_in_it(self) -> None:
+        catalog = load_catalog("https://user:secret@mirror.test/whl")
+        answer = resolve(machine(), Request(), catalog)
+        assert answer.to_json()["choice"]["index_url"] == "https://mirror.test/whl/cpu"
+        assert "secret" not in str(answer.to_json())
+
     def test_no_choice_is_null_and_the_rest_is_there(self) -> None:
         answer = resolve(machine(gpus=["13.0"], driver="615.71.09"), Request(), load_catalog()).to_json()
         assert answer["choice"] is None

@@ -26,9 +26,14 @@ class Advice:
 
 
 def advise(
-    choice: Build | None, builds: Sequence[Build], situation: Situation, *, channel: Channel | None
+    choice: Build | None,
+    builds: Sequence[Build],
+    situation: Situation,
+    *,
+    others: Sequence[Gpu] = (),
+    channel: Channel | None = None,
 ) -> tuple[Advice, ...]:
-    """The changes worth making; `channel` is the one that was asked for (None = auto)."""
+    """The changes worth making. `others` are GPUs of other vendors, `channel` is what was asked for (None = auto)."""
     better = [build for build in builds if choice is None or _rank(build) > _rank(choice)]
     if not better:
         return ()
@@ -39,6 +44,7 @@ def advise(
         *_without_wishes(better, situation),
     ]
     if choice is None:
+        advice += _other_vendor(better, situation, others)
         advice += _other_channel(better, situation, channel)
         advice = advice or list(_wait(situation))
         advice += _cpu(better, situation)
@@ -127,6 +133,14 @@ def _fewer_gpus(better: Sequence[Build], situation: Situation) -> Iterator[Advic
         elif group in kinds.values():
             for advice in _other_driver(better, alone):
                 yield Advice(do=f"{_options(group, situation)} with {advice.do}", gains=advice.gains)
+
+
+def _other_vendor(better: Iterable[Build], situation: Situation, others: Sequence[Gpu]) -> Iterator[Advice]:
+    """Where nothing runs on the GPUs that count: what runs on those of other vendors."""
+    for vendor in dict.fromkeys(gpu.vendor for gpu in others):
+        theirs = replace(situation, gpus=tuple(gpu for gpu in others if gpu.vendor is vendor))
+        if situation.backend is None and (best := _best(better, theirs)):
+            yield Advice(do=f"--backend {best.backend}", gains=best.name)
 
 
 def _options(gpus: Iterable[Gpu], situation: Situation) -> str:

@@ -6,7 +6,7 @@ comes as `Listing`s from `index`; `listings` puts the two together. Nothing here
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -46,7 +46,7 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One place that wheels come from. `url` carries no credentials; `label` is what a screen shows.
+    """One place that wheels come from. `label` is what a screen shows; `url` may carry the user's credentials.
 
     For the PyTorch index (or a mirror of it) `url` is the base above the backends: https://download.pytorch.org/whl.
     """
@@ -89,12 +89,13 @@ class Listing:
 class Build:
     """One build of torch for one platform.
 
-    `torch` is the public version. A nightly row of the table stands for a series: `floating` is True, `torch` is the
-    newest of it that was seen, and `pythons` are those of the newest release, unless the row knows them; which days
-    exist, and for which Pythons, is for the index to say. `pythons` None = unknown, ask the index. `arches`
-    are spelled as torch spells them (`sm_90`, `gfx1100`), `ptx` as `compute_120`; PTX that nobody has seen counts as
-    none. `confidence` is about the contents, `exists` about the publication: primary, reported or inferred.
-    `published` is False where the sources that could be reached do not hold it (`with_listings`).
+    `torch` is the public version. `pythons` are wheel tags; None = unknown, ask the index. `arches` are named as torch
+    names them (`sm_90`, `gfx1100`), `ptx` as `compute_120`; PTX that nobody has seen counts as none. `confidence` is
+    about the contents, `exists` about the publication: primary, reported or inferred. `published` is False where the
+    sources that were reached do not hold it (`listings`).
+
+    A nightly row of the table stands for a series: `floating` is True, `torch` is the newest of it that was seen, and
+    `pythons` are those of the newest release, unless the row knows them. What there is today, the index says.
     """
 
     torch: Version
@@ -334,7 +335,7 @@ def _builds(
     row: Mapping[str, Any],
     source: Source,
     read: date,
-    version: Any,
+    version: Callable[[str], Version],
     release_pythons: Mapping[Version, frozenset[str]],
 ) -> list[Build]:
     """The builds of one row: one for each version that it names."""

@@ -32,18 +32,27 @@ class Note:
         return self.text
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """The GPUs that count, those of other vendors that could have, and what to say of the ones left out."""
+
+    gpus: tuple[Gpu, ...]
+    others: tuple[Gpu, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
 def counting_gpus(
     machine: Machine, catalog: Catalog, *, named: Sequence[str] = (), backend: str | None = None
-) -> tuple[tuple[Gpu, ...], tuple[Note, ...]]:
-    """The GPUs that count, and what to say of those that do not.
+) -> Counted:
+    """Which of the machine's GPUs count.
 
-    `named` are the texts of `--gpu`; where there are none, a `backend` for GPUs makes its vendor the first. An Intel
-    GPU comes back with the arch that its name tells. Raises UsageProblem where a name fits no GPU.
+    `named` are the texts of `--gpu`; where there are none, a `backend` for GPUs makes its vendor the first. GPUs of AMD
+    and Intel come back with the arch that their names tell. Raises UsageProblem where a name fits no GPU.
     """
     gpus = [known_gpu(gpu, catalog) for gpu in machine.gpus]
     able = [gpu for gpu in gpus if _can_count(gpu, machine, catalog)]
     if named:
-        return tuple(dict.fromkeys(gpu for text in named for gpu in _named(text, gpus, able))), ()
+        return Counted(gpus=tuple(dict.fromkeys(gpu for text in named for gpu in _named(text, gpus, able))))
     first = vendor_of(backend) if backend else None
     order = (first, *VENDORS) if first else VENDORS
     vendor = next((each for each in order if any(gpu.vendor is each for gpu in able)), None)
@@ -57,7 +66,11 @@ def counting_gpus(
         for gpu in able
         if vendor and gpu.vendor is not vendor
     ]
-    return tuple(gpu for gpu in able if gpu.vendor is vendor), tuple(notes)
+    return Counted(
+        gpus=tuple(gpu for gpu in able if gpu.vendor is vendor),
+        others=tuple(gpu for gpu in able if gpu.vendor is not vendor),
+        notes=tuple(notes),
+    )
 
 
 def _can_count(gpu: Gpu, machine: Machine, catalog: Catalog) -> bool:

@@ -7,6 +7,7 @@ from `advice`; row order in the tables is never policy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -82,12 +83,12 @@ class Resolution:
 
 
 def build_json(build: Build) -> dict[str, Any]:
-    """`choice` of `plan --json`."""
+    """`choice` of `plan --json`; nobody's password is in it."""
     return {
         "torch": str(build.torch),
         "backend": build.backend,
         "channel": build.channel.value,
-        "index_url": build.index_url,
+        "index_url": re.sub(r"://[^/@]*@", "://", build.index_url),
         "packages": {"torch": build.requirement},
         "confidence": build.confidence,
     }
@@ -99,9 +100,9 @@ def resolve(machine: Machine, request: Request, catalog: Catalog) -> Resolution:
     Raises UsageProblem for a request that makes no sense (an unknown backend, a GPU that is not there).
     """
     check_backend(request.backend, catalog)
-    gpus, said = counting_gpus(machine, catalog, named=request.gpus, backend=request.backend)
+    counted = counting_gpus(machine, catalog, named=request.gpus, backend=request.backend)
     builds = catalog.on(machine.platform.system, machine.platform.machine)
-    situation, notes = _situation(machine, request, gpus, builds)
+    situation, notes = _situation(machine, request, counted.gpus, builds)
     verdicts = [(build, judge(build, situation)) for build in builds]
     if request.channel is None and all(rejection for _, rejection in verdicts):
         nightly = replace(situation, channel=Channel.NIGHTLY)
@@ -114,13 +115,13 @@ def resolve(machine: Machine, request: Request, catalog: Catalog) -> Resolution:
     if choice:
         notes += _notes(choice, situation, catalog)
     return Resolution(
-        gpus=gpus,
+        gpus=counted.gpus,
         choice=choice,
         coverage=_coverage(choice, situation) if choice else (),
         candidates=tuple(candidates),
         rejected=(*_rejections(verdicts, choice), *_elsewhere(catalog, builds, machine, situation)),
-        advice=advise(choice, builds, situation, channel=request.channel),
-        notes=(*said, *notes),
+        advice=advise(choice, builds, situation, others=counted.others, channel=request.channel),
+        notes=(*counted.notes, *notes),
     )
 
 
