@@ -1,15 +1,17 @@
 """The door: what the tool can do, and which command is meant.
 
-`--help` and `--version` answer from here, before anything else is imported; `commands` does the rest.
+`--help` and `--version` answer from here, before anything else is imported. A line without anything unusual is read by
+`params`; click (`face`) reads the others.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from . import __version__
 
-COMMANDS = {
+SECTIONS = {
     "Everyday": {
         "apply": "Bring an environment to the right torch (the default)",
         "plan": "Show what apply would do, and why; change nothing",
@@ -33,7 +35,7 @@ COMMANDS = {
 }
 """Section → command → one line. The lines are those of `--help`."""
 
-NAMES = {name for section in COMMANDS.values() for name in section}
+NAMES = {name for section in SECTIONS.values() for name in section}
 
 INTRO = """\
 Usage: provision [OPTIONS] [PROFILE]
@@ -82,14 +84,34 @@ def main(args: list[str] | None = None) -> None:
     if arguments[:1] == ["--version"]:
         sys.stdout.write(f"provision {__version__}\n")
         sys.exit(0)
-    from .commands import run
+    from .commands import COMMANDS, run
+    from .params import read
 
-    sys.exit(run(arguments))
+    name, *rest = route(arguments)
+    given = read(COMMANDS[name].params, rest) if name in COMMANDS and "_PROVISION_COMPLETE" not in os.environ else None
+    if given is not None:
+        sys.exit(run(COMMANDS[name], given))
+    from .face import face
+
+    sys.exit(face(arguments))
+
+
+def route(args: list[str]) -> list[str]:
+    """Arguments with the command first: the default command is put in where none is named.
+
+    `provision qlora --yes` → `apply qlora --yes`; `provision --json plan` → `plan --json`.
+    """
+    if args and args[0] in ("-h", "--help", "--version"):
+        return args
+    place = next((place for place, arg in enumerate(args) if not arg.startswith("-")), None)
+    if place is not None and args[place] in NAMES and all(arg in FLAGS for arg in args[:place]):
+        return [args[place], *args[:place], *args[place + 1 :]]
+    return ["apply", *args]
 
 
 def help_text() -> str:
     """What `provision --help` shows."""
     parts = [INTRO]
-    for title, section in COMMANDS.items():
+    for title, section in SECTIONS.items():
         parts += [f"\n{title}:\n", *(f"  {name:<12} {line}\n" for name, line in section.items())]
     return "".join([*parts, "\n", OPTIONS])
