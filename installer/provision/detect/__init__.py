@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from ..host import Host, LocalHost
 from ..machine import Machine, Platform, System
-from . import amd, intel, kernel, overrides, pci, system
+from . import kernel, overrides, pci, system
 from .answer import TIMEOUT, Answer
 
 SOURCES = (
@@ -86,8 +86,8 @@ def _read(host: Host, platform: Platform) -> dict[str, Answer]:
             "pci": lambda: pci.ask_pci(host),
             "module": lambda: kernel.ask_module(host),
             "/dev": lambda: kernel.ask_nodes(host),
-            "kfd": lambda: amd.ask_kfd(host),
-            "intel": lambda: intel.from_pci(answers["pci"].facts),
+            "kfd": lambda: _amd(host, answers),
+            "intel": lambda: _intel(answers),
         }
         if platform.machine == "aarch64":
             asks["tegra"] = lambda: kernel.ask_tegra(host)
@@ -96,6 +96,22 @@ def _read(host: Host, platform: Platform) -> dict[str, Answer]:
     for source, ask in asks.items():
         answers[source] = _guarded(source, ask)
     return answers
+
+
+def _amd(host: Host, answers: Mapping[str, Answer]) -> Answer:
+    if "kfd" not in _nodes(answers) and "amd" not in _vendors(answers.get("pci")):
+        return Answer.nothing("kfd", "no AMD GPU on PCI, no /dev/kfd")
+    from . import amd
+
+    return amd.ask_kfd(host)
+
+
+def _intel(answers: Mapping[str, Answer]) -> Answer:
+    if "intel" not in _vendors(answers.get("pci")):
+        return Answer(source="intel")
+    from . import intel
+
+    return intel.from_pci(answers["pci"].facts)
 
 
 def _blocking(host: Host, platform: Platform, answers: Mapping[str, Answer]) -> dict[str, Callable[[], Answer]]:
@@ -110,6 +126,8 @@ def _blocking(host: Host, platform: Platform, answers: Mapping[str, Answer]) -> 
         asks["registry"] = lambda: pci.ask_registry(host, reg)
     rocminfo = host.which("rocminfo")
     if rocminfo is not None:
+        from . import amd
+
         asks["rocminfo"] = lambda: amd.ask_rocminfo(host, rocminfo)
     smi = host.which("nvidia-smi") or (host.which(WSL_SMI) if platform.wsl else None)
     if not nvidia_signs(answers) and smi is None:
