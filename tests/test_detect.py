@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from provision.errors import ProvisionError, UsageProblem
 from provision.host import Completed, LocalHost
 from provision.machine import Gpu, Machine, Vendor, machine_from_json
 from provision.situations import RULES, situations
+from provision.values import replace
 
 MACHINES = sorted(path for path in (Path(__file__).parent / "machines").iterdir() if (path / "capture.json").is_file())
 

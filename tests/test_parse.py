@@ -6,7 +6,6 @@ beside the text (exit code, standard error). Texts are as the tools print them (
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from provision.detect import amd, apple, kernel, nvidia, pci, system
 from provision.detect.answer import Answer, Seen
 from provision.host import Completed
+from provision.values import fields
 
 CASES = sorted((Path(__file__).parent / "parse").glob("*/*.txt"))
 
@@ -24,7 +24,7 @@ def seen(gpu: Seen | None) -> dict[str, Any] | None:
     """A GPU's known fields."""
     if gpu is None:
         return None
-    return {name: value for name, value in dataclasses.asdict(gpu).items() if value is not None and value is not False}
+    return {name: value for name, value in fields(gpu).items() if value is not None and value is not False}
 
 
 def told(answer: Answer) -> dict[str, Any]:

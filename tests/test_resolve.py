@@ -6,9 +6,9 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -22,11 +22,12 @@ from provision.environment import Python
 from provision.errors import UsageProblem
 from provision.machine import Driver, Gpu, Machine, Platform, System, Vendor
 from provision.resolve import Reason, Request, Resolution, resolve
+from provision.values import frozen, replace
 
 CHOICES = Path(__file__).parent / "choices"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Case:
     """One row. What is not told is a Linux x86_64 machine with glibc 2.35 and Python 3.12, and no wish."""
 
@@ -45,7 +46,7 @@ class Case:
     gpu: Sequence[str] = ()
     choice: str | None = None
     usage: str | None = None
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = MappingProxyType({})
     notes: Sequence[str] | None = None
     advice: Mapping[str, str] | None = None
 
@@ -275,7 +276,7 @@ PLATFORMS = ["linux x86_64", "linux aarch64", "windows x86_64"]
 PYTHONS = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.13t", "3.14", "3.14t", "3.15", "3.16"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Nvidia:
     """A machine with GPUs of NVIDIA, as the referee sees it. GPUs for which no build ever was do not count."""
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from . import drivers
 from .catalog import Build, Channel
 from .coverage import version_tuple
 from .machine import Driver, Gpu, Vendor
 from .rules import DRIVER_RULES, RULES, Rule, Situation, arch_name, judge, preference, python_built
+from .values import frozen, replace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Advice:
     """One change, and the build that it gains (`2.15.0+cu130`)."""
 

@@ -9,13 +9,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 from .errors import UsageProblem
 from .fatbin import Format, Library, scan_file
 from .packages import WITHOUT_CUDA
+from .values import frozen
 
 _TEXT = re.compile(
     r"\.(pyc?|pyi|pyx|pxd|ipynb|[hc]|hpp|hh|cuh|inl|inc|cc|cpp|cu|in|cmake|f90|txt|md|rst|json|ya?ml|toml|cfg|ini|typed"
@@ -28,7 +28,7 @@ _TEXT = re.compile(
 _NO_CODE = ("__pycache__", ".dist-info", ".egg-info")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Binary:
     """One file: its name below what was looked through, what it holds, the normalized name of its distribution."""
 
@@ -37,7 +37,7 @@ class Binary:
     owner: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Found:
     """What is in one path.
 
@@ -46,7 +46,7 @@ class Found:
     """
 
     binaries: tuple[Binary, ...]
-    distributions: Mapping[str, str | None] = field(default_factory=lambda: MappingProxyType({}))
+    distributions: Mapping[str, str | None] = MappingProxyType({})
     torch_cuda: str | None = None
     one_file: bool = False
 

@@ -7,7 +7,6 @@ comes as `Listing`s from `index`; `listings` puts the two together. Nothing here
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache
@@ -20,6 +19,7 @@ from packaging.version import Version
 from .errors import BadData
 from .machine import System, Vendor
 from .rows import read_rows
+from .values import frozen, replace
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -44,7 +44,7 @@ class SourceKind(StrEnum):
     PACKAGE_INDEX = "package-index"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Source:
     """One place that wheels come from. `label` is what a screen shows; `url` may carry the user's credentials.
 
@@ -56,7 +56,7 @@ class Source:
     label: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wheel:
     """One wheel file on a live page."""
 
@@ -71,7 +71,7 @@ class Wheel:
     yanked: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Listing:
     """What one live page holds; no wheels = the page says that there are none.
 
@@ -85,7 +85,7 @@ class Listing:
     backend: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Build:
     """One build of torch for one platform.
 
@@ -146,7 +146,7 @@ class Build:
         return f"{self.system.value} {self.machine}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Family:
     """GPUs that share an arch, known by a regular expression for their names. Arch "none": no build ever."""
 
@@ -155,7 +155,7 @@ class Family:
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bound:
     """Which `version` of a package goes with a range of torch versions (with these backends; none = with all)."""
 
@@ -165,7 +165,7 @@ class Bound:
     backends: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Catalog:
     """All known builds, release days, companions, GPU families, and what plain wheels are. Immutable.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from .values import frozen
 
 
 class Status(StrEnum):
@@ -27,7 +28,7 @@ class Severity(StrEnum):
     HINT = "hint"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Check:
     """One thing that was tried. A skipped check says in `detail` what could not be checked and why."""
 
@@ -40,7 +41,7 @@ class Check:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Torch:
     """What torch says of itself in the target interpreter."""
 
@@ -50,7 +51,7 @@ class Torch:
     arch_list: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Verification:
     """The proof: every check, in the order in which they ran."""
 
@@ -92,7 +93,7 @@ class Verification:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Finding:
     """Something that is wrong: its evidence, its cause, the remedy in words, and as argument lists to run (or None)."""
 

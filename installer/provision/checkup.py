@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,10 +26,11 @@ from .host import Host
 from .lock import FILE_NAME, read_lock
 from .machine import Machine
 from .situations import situations
+from .values import frozen, replace
 from .verify import deciding_libraries, verify
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Checkup:
     """What was found, the gravest first, and on which grounds."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from .catalog import Build, Catalog, Channel, Source, SourceKind, load_catalog
@@ -23,9 +22,10 @@ from .listings import with_listings
 from .machine import Machine
 from .resolve import Request, Resolution, resolve
 from .settings import Settings, ask_settings, redact, uv_environment
+from .values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Decision:
     """The resolution and what it rests on. `from_table`: the shipped table answered alone."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .params import Param, argument, flag, option
-from .values import value
+from .values import frozen
 
 if TYPE_CHECKING:
     from .console import Console
@@ -41,7 +41,7 @@ TELLING = (
 )
 
 
-@value
+@frozen
 class Command:
     """A command's name, parameters and function (console and parameters in, Result out)."""
 

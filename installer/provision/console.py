@@ -87,7 +87,7 @@ class Console:
     def finish(self, result: Result) -> int:
         """Tell the result and hand back its exit code."""
         if self.json:
-            from dataclasses import replace
+            from .values import replace
 
             result = replace(result, messages=(*self.messages, *result.messages))
             self._write(sys.stdout, envelope(result), plain=True)

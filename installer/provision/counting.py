@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from . import coverage
 from .catalog import Catalog
@@ -16,11 +15,12 @@ from .coverage import version_tuple
 from .errors import UsageProblem
 from .machine import Gpu, Machine, System, Vendor
 from .rules import code_for, gpu_phrase, vendor_of
+from .values import frozen, replace
 
 VENDORS = (Vendor.NVIDIA, Vendor.AMD, Vendor.INTEL, Vendor.APPLE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Note:
     """Something to say with the choice: a message of the JSON envelope."""
 
@@ -32,7 +32,7 @@ class Note:
         return self.text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Counted:
     """The GPUs that count, those of other vendors that could have, and what to say of the ones left out."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from .values import frozen
 
 _CODE = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
 
@@ -37,7 +38,7 @@ _NEWEST_PTX_ISA = (9, 4)
 (https://docs.nvidia.com/cuda/parallel-thread-execution, release notes, read 2026-11-20)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Code:
     """One image in a binary. `suffix` is "" , "a" (this very capability) or "f" (its family)."""
 
@@ -54,7 +55,7 @@ class Code:
         return f"{'compute' if self.ptx else 'sm'}_{self.major}{self.minor}{self.suffix}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Served:
     """A GPU's capability is served `by` this code; `kind` is "cubin" or "ptx" (compiled at first use)."""
 
@@ -178,7 +179,7 @@ class Verdict(StrEnum):
     """No GPU code at all: a CPU build, or everything is compiled at run time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Judgement:
     """A verdict with its numbers: of `containers`, how many load a cubin, only PTX, or nobody can say (`unclear`)."""
 

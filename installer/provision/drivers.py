@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -17,11 +16,12 @@ from .coverage import version_tuple
 from .errors import BadData
 from .machine import Platform, System
 from .rows import read_rows
+from .values import frozen
 
 TABLE = Path(__file__).parent / "data" / "drivers.toml"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Support:
     """The drivers that serve a compute capability: from version `first` or any, up to branch `last` or without end."""
 
@@ -29,7 +29,7 @@ class Support:
     last: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Drivers:
     """The driver table of one numbering (Linux or Windows). `branches` are (first major version, CUDA), ascending."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
+
+from .values import frozen
 
 
 class Manager(StrEnum):
@@ -18,7 +19,7 @@ class Manager(StrEnum):
     SYSTEM = "system"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Python:
     """An interpreter. `version` is "3.12.8" (a bare "3.12" where only that is known)."""
 
@@ -37,7 +38,7 @@ class Python:
         return "cp" + self.minor.replace(".", "") + ("t" if self.free_threaded else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Installed:
     """One distribution: its normalized name, version, and what it requires (PEP 508 texts)."""
 
@@ -49,7 +50,7 @@ class Installed:
     record: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Environment:
     """One environment. `exists` is False for a path where one will be created."""
 
@@ -57,7 +58,7 @@ class Environment:
     python: Python
     manager: Manager = Manager.VENV
     exists: bool = True
-    installed: Mapping[str, Installed] = field(default_factory=lambda: MappingProxyType({}))
+    installed: Mapping[str, Installed] = MappingProxyType({})
 
     def version(self, name: str) -> str | None:
         """The installed version of `name` (normalized), or None."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from .values import frozen
 
 _BLOCK = 0xFF80
 """NVIDIA gives ids out in blocks of 128; 44 of the 50 blocks in the table hold one capability (counted 2026-11-20)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class KnownGpu:
     """What the table says of an id. `guessed_from` names the block ("0x2b80") where only its neighbours are known."""
 

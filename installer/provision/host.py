@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from .values import frozen
 
 if TYPE_CHECKING:
     import subprocess
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Completed:
     """What a command answered. `returncode` is negative for a signal; `timed_out` says that we ended it."""
 
@@ -26,7 +27,7 @@ class Completed:
     timed_out: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Uname:
     """What the interpreter says of its system: `sys.platform`, the processor, the kernel's release, its C library.
 

@@ -15,7 +15,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -23,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from .catalog import PACKAGE_INDEX_LABEL, Channel, Listing, Source, SourceKind, Wheel, page_url, pytorch_index
 from .pages import Page, links_in_folder, looks_like_index, parse_page
 from .settings import Settings, redact
+from .values import fields, frozen
 
 if TYPE_CHECKING:
     import urllib.request
@@ -40,7 +40,7 @@ PAGE_BYTES = 64 * 1024 * 1024
 """More than this is no index page."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Question:
     """One page to ask for. `folder` is a local find-links folder instead."""
 
@@ -50,7 +50,7 @@ class Question:
     channel: Channel = Channel.STABLE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     """What a question brought: a listing, or why there is none. `age` is in seconds where the page came from disk."""
 
@@ -60,7 +60,7 @@ class Answer:
     age: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Survey:
     """Every answer. A source is reached when at least one of its pages answered, be it with "not there"."""
 
@@ -182,7 +182,7 @@ def _load(place: Path | None) -> Page | None:
 
 def _keep(place: Path, page: Page) -> None:
     """A cache that cannot be written is only a slower one."""
-    values = {name: getattr(page, name) for name in page.__slots__} | {"fetched": time.time(), "url": redact(page.url)}
+    values = fields(page) | {"fetched": time.time(), "url": redact(page.url)}
     temporary = place.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -263,7 +263,7 @@ def http_fetch(settings: Settings) -> Fetch:
         except urllib.error.HTTPError as error:
             with error:
                 if error.code == 304 and known:
-                    values = {name: getattr(known, name) for name in known.__slots__}
+                    values = fields(known)
                     return Page(**(values | {"fetched": time.time()}))
                 return Page(url=url, status=error.code, text="")
         except urllib.error.URLError as error:

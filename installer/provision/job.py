@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from .environment import Python
 from .errors import UsageProblem
 from .profile import Profile
 from .resolve import Request
+from .values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Job:
     """The options common to all that decide, and to those that change (contracts, section 2)."""
 

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .checks import Check, Depth, Status, Torch
 from .coverage import Verdict, serve, sm, weakest
 from .machine import Gpu, Machine, Vendor
+from .values import frozen
 
 if TYPE_CHECKING:
     from .fatbin import Library
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Expected:
     """What plan or lock promised: torch's version ("2.11.0", or with its local part) and backend ("cu128")."""
 
@@ -26,7 +27,7 @@ class Expected:
     backend: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Trial:
     """One check of the battery: from which depth it runs (`on_cpu` where no GPU is used, None: never), its limit.
 
@@ -75,7 +76,7 @@ FIRST = "matmul-fp32"
 STEPS = ("import", "devices")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     """What the probe's processes answered together."""
 
@@ -100,7 +101,7 @@ class Answer:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Promise:
     """What the answer is judged against. `trials` are the checks that were to run, `required` those by name."""
 
@@ -108,7 +109,7 @@ class Promise:
     expected: Expected
     trials: tuple[str, ...]
     required: frozenset[str] = frozenset()
-    libraries: Mapping[str, Library] = field(default_factory=dict)
+    libraries: Mapping[str, Library] = MappingProxyType({})
     hidden_by: str | None = None
 
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 
 from packaging.version import Version
 
 from .catalog import Build, Catalog, Channel, Listing, Source, SourceKind
 from .machine import System
+from .values import frozen, replace
 
 Key = tuple[Version, str, System, str, Channel]
 """What a build is, wherever it lies: torch, backend, system, machine, channel."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Held:
     """A build that a source holds: its version's local part, and the Pythons that there are wheels for."""
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from .checks import Status, Verification
 from .errors import BadData
+from .values import frozen
 
 SCHEMA = 1
 FILE_NAME = "pylock.provision.toml"
 """Beside the environment, after the one-shot job."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Target:
     """Which machines a lock is for. `arches` are GPU architectures in torch's spelling."""
 
@@ -28,7 +28,7 @@ class Target:
     arches: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Lock:
     """Our table of a lock file, and its packages' versions."""
 

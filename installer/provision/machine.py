@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from .errors import BadData
+from .values import fields, frozen
 
 SCHEMA = 1
 
@@ -34,7 +34,7 @@ MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "x64": "x86_64", "aarch64": "
 """Spellings of the processor architecture (lower case) → ours."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Platform:
     """`libc` is ("glibc" or "musl", version) or None; `container` is the runtime's name or None."""
 
@@ -45,7 +45,7 @@ class Platform:
     container: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Gpu:
     """One GPU. `arch` is the compute capability "12.0" (nvidia) or the gfx target "gfx1100" (amd)."""
 
@@ -60,7 +60,7 @@ class Gpu:
     source: str = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Driver:
     """One vendor's driver. `cuda` is the newest CUDA that it serves, "13.0"."""
 
@@ -70,7 +70,7 @@ class Driver:
     source: str = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Skipped:
     """A probe that could not answer, and why."""
 
@@ -78,7 +78,7 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fact:
     """Something one source said: `nvidia.module-version` is `580.95.05` according to `/sys/module/nvidia/version`."""
 
@@ -87,7 +87,7 @@ class Fact:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Machine:
     platform: Platform
     gpus: tuple[Gpu, ...] = ()
@@ -111,15 +111,11 @@ class Machine:
                 "wsl": platform.wsl,
                 "container": platform.container,
             },
-            "gpus": [{**_fields(gpu), "vendor": gpu.vendor.value} for gpu in self.gpus],
-            "drivers": [{**_fields(driver), "vendor": driver.vendor.value} for driver in self.drivers],
-            "skipped": [_fields(skipped) for skipped in self.skipped],
-            "facts": [_fields(fact) for fact in self.facts],
+            "gpus": [{**fields(gpu), "vendor": gpu.vendor.value} for gpu in self.gpus],
+            "drivers": [{**fields(driver), "vendor": driver.vendor.value} for driver in self.drivers],
+            "skipped": [fields(skipped) for skipped in self.skipped],
+            "facts": [fields(fact) for fact in self.facts],
         }
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def machine_from_json(data: Any, *, where: str = "machine file") -> Machine:

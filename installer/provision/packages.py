@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .coverage import Judgement, Verdict, sm, version_tuple, weakest
+from .values import frozen, replace
 
 TABLE = Path(__file__).parent / "data" / "packages.toml"
 
@@ -24,7 +24,7 @@ WITHOUT_CUDA = "cpu"
 """What stands for the CUDA version of a torch that was built without it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Part:
     """One library of a package. `loads`: a process can load it (an archive or a bare cubin it cannot); `specific`: all
     of its code is for single GPUs (`a` and `f` targets), so its authors have something else for the others."""
@@ -39,7 +39,7 @@ class Part:
         return PurePosixPath(self.path).name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PackageVerdict:
     """`decided_by` are the paths of the libraries that decided; `notes` are gaps and what to do."""
 

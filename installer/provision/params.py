@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .values import value
+from .values import frozen
 
 
-@value
+@frozen
 class Param:
     """One option (`names` begin with a dash) or argument (one plain name, in capitals in the help).
 

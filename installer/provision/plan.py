@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from packaging.markers import default_environment
@@ -19,6 +18,7 @@ from packaging.version import InvalidVersion
 from .environment import Environment
 from .machine import Machine
 from .resolve import Resolution
+from .values import frozen
 
 SCHEMA = 1
 
@@ -33,7 +33,7 @@ _RUNTIME = re.compile(r"(nvidia|cuda|rocm|intel|onemkl|mkl|tbb|umf|tcmlib|dpcpp)
 """Libraries that come with a torch build: they go when nothing that stays needs them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Change:
     """One distribution: `old` None is added, `new` None is removed, both equal is put in again."""
 
@@ -42,7 +42,7 @@ class Change:
     new: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Broken:
     """A package outside the torch family whose requirement the change breaks; `removed` where it cannot work at all."""
 
@@ -52,7 +52,7 @@ class Broken:
     removed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Plan:
     """The whole proposal. `download_bytes` sums the sizes that the index tells; None where it tells none."""
 

@@ -13,13 +13,13 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import __version__
 from .environment import Environment
 from .machine import Machine
+from .values import fields, frozen
 
 SCHEMA = 1
 
@@ -27,7 +27,7 @@ FRESH_SECONDS = 24 * 3600
 """After a day the index is asked again whether something newer fits; the proof itself does not age."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Stamp:
     """The last proof: `key` over everything that it rests on, and what to say of it."""
 
@@ -91,18 +91,18 @@ def read_stamp(path: Path) -> Stamp | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.get("schema") != SCHEMA:
             return None
-        return Stamp(**{name: data[name] for name in Stamp.__slots__})
+        return Stamp(**{name: found for name, found in data.items() if name != "schema"})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def write_stamp(path: Path, stamp: Stamp) -> None:
     """Keep the stamp; where it cannot be kept the next run proves again."""
-    values = {"schema": SCHEMA} | {name: getattr(stamp, name) for name in Stamp.__slots__}
+    values = {"schema": SCHEMA} | fields(stamp)
     _write(path, json.dumps(values))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Failure:
     """A build that did not pass its proof on this machine."""
 
@@ -153,7 +153,7 @@ def remember(path: Path, failures: Iterable[Failure]) -> None:
     """Add failures to those already remembered."""
     known = list(read_failures(path))
     known += [failure for failure in failures if failure not in known]
-    rows = [{name: getattr(failure, name) for name in Failure.__slots__} for failure in known[-100:]]
+    rows = [fields(failure) for failure in known[-100:]]
     _write(path, json.dumps({"schema": SCHEMA, "failures": rows}, indent=1))
 
 

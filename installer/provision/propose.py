@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +20,14 @@ from .machine import Machine
 from .profile import Profile, load_profile
 from .report import Result
 from .resolve import Resolution
+from .values import frozen, replace
 
 if TYPE_CHECKING:
     from .plan import Plan
     from .uv import Pin, Pins
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ready:
     """A build, pinned for one environment: everything that a change needs."""
 

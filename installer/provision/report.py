@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from .errors import ExitCode, ProvisionError
+from .values import frozen
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Message:
     """Something worth saying beside the result. `level` is info, hint or warning."""
 
@@ -23,7 +23,7 @@ class Message:
         return {"level": self.level, "code": self.code, "text": self.text}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Result:
     """What a command came to. `lines` are for a person and stand on stdout; `data` is for a program."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import drivers
@@ -20,6 +19,7 @@ from .environment import Python
 from .errors import UsageProblem
 from .machine import Driver, Gpu, Machine, System, Vendor
 from .rules import Reason, Rejection, Situation, asked_for, best_first, covering, in_channel, judge, runs_plainly
+from .values import frozen, replace
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Advice", "Coverage", "Note", "Reason", "Rejection", "Request", "Resolution", "known_driver", "resolve"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Request:
     """What the user asked for. None = auto; `gpus` are the texts of `--gpu`; without a `python` every wheel counts."""
 
@@ -38,7 +38,7 @@ class Request:
     python: Python | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Coverage:
     """Which code of the choice serves a GPU; `kind` is "cubin" or "ptx" (compiled at first use)."""
 
@@ -48,7 +48,7 @@ class Coverage:
     kind: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Resolution:
     """The answer. `candidates` are all builds that fit, in order, the choice first; `rejected` tells of every build of
     the platform but the choice why it was passed over, so later candidates are there too (`older`, `not-advertised`).

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from .catalog import Build, Channel, SourceKind
 from .coverage import Served, version_tuple
 from .environment import Python
 from .machine import Driver, Gpu, Platform, System, Vendor
+from .values import frozen
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -45,7 +45,7 @@ class Reason(StrEnum):
     OLDER = "older"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rejection:
     """A build that is not the choice, with the two values that disagreed."""
 
@@ -55,7 +55,7 @@ class Rejection:
     found: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Situation:
     """What the rules look at: the machine and the request, after the GPUs that count were selected.
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +25,7 @@ from .coverage import (
 )
 from .fatbin import Format, Image, Library
 from .packages import PackageVerdict, Part, judge_package, known_by_version
+from .values import frozen, replace
 
 _LOADED = {Format.ELF, Format.PE}
 """Formats that a process loads; archives, objects and bare cubins decide nothing about a package."""
@@ -98,14 +98,14 @@ def _too_new(image: Image, driver_cuda: str | None) -> bool:
     return image.zstd and driver_cuda is not None and version_tuple(driver_cuda) < (12, 4)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ScannedFile:
     """One file with GPU code (or one that was asked for), and what it means for each GPU (`sm_120`)."""
 
     path: str
     library: Library
     package: str | None = None
-    verdicts: Mapping[str, Judgement] = field(default_factory=lambda: MappingProxyType({}))
+    verdicts: Mapping[str, Judgement] = MappingProxyType({})
 
     @property
     def loads(self) -> bool:
@@ -142,11 +142,11 @@ class ScannedFile:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ScannedPackage:
     name: str
     version: str | None = None
-    verdicts: Mapping[str, PackageVerdict] = field(default_factory=lambda: MappingProxyType({}))
+    verdicts: Mapping[str, PackageVerdict] = MappingProxyType({})
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -158,7 +158,7 @@ class ScannedPackage:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ScanReport:
     """What was found for the GPUs `archs` (`sm_120`); `looked_at` binaries were opened."""
 

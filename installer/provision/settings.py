@@ -15,15 +15,15 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from configparser import ConfigParser
 from configparser import Error as ConfigError
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import BadData
 from .host import Host
+from .values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Settings:
     """What the user configured. `origins` says where each non-empty field came from."""
 

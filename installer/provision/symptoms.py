@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from .checks import Finding, Severity
 from .coverage import parse_code, serve
 from .errors import BadData
+from .values import frozen
 
 TABLE = Path(__file__).parent / "data" / "failures.toml"
 
@@ -33,7 +33,7 @@ class Weight(IntEnum):
     SAYS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sign:
     """A message: its pattern, how much it proves, what else must (not) be in the text."""
 
@@ -43,7 +43,7 @@ class Sign:
     unless: tuple[re.Pattern[str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Meaning:
     """One row: what is wrong, why, and what to do."""
 
@@ -68,7 +68,7 @@ class Meaning:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Seen:
     """A sign that was found, and where."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ from .catalog import Source, SourceKind
 from .errors import InstallFailed, ProvisionError
 from .host import Completed, Host
 from .settings import redact
+from .values import frozen
 
 RESOLVE_SECONDS = 600.0
 """A resolution downloads at most metadata, except for local or nightly wheels, which are hashed whole."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pin:
     """One package at one version, with the sha256 of the files that may be it."""
 
@@ -35,7 +35,7 @@ class Pin:
     url: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pins:
     """A resolution: the pins, and the pylock text that carries them."""
 
@@ -48,7 +48,7 @@ class Pins:
         return {pin.name: pin.version for pin in self.packages}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Wanted:
     """What is to be pinned: `family` comes from `source` alone, `others` from the user's indexes."""
 

@@ -15,7 +15,7 @@ _set = object.__setattr__
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-def value(cls: type[T]) -> type[T]:
+def frozen(cls: type[T]) -> type[T]:
     """The class with a slot for each annotated name, compared and hashed by their values.
 
     A default must be immutable: it is shared by all instances. Raises TypeError for one that is not.
@@ -43,8 +43,8 @@ def value(cls: type[T]) -> type[T]:
 
     def equal(self: Any, other: object) -> bool:
         if type(other) is not type(self):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in names)
+            return NotImplemented  # type: ignore[no-any-return]
+        return bool(all(getattr(self, name) == getattr(other, name) for name in names))
 
     def hashed(self: Any) -> int:
         return hash(tuple(getattr(self, name) for name in names))

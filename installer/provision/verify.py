@@ -11,7 +11,6 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from .checks import Depth, Verification
 from .errors import BadData, UsageProblem
 from .judge import BATTERY, Answer, Expected, Promise, chosen, judge, merge, on_cpu, torch_of
 from .machine import Machine
+from .values import replace
 
 if TYPE_CHECKING:
     from .fatbin import Library

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import transaction, uv
@@ -26,6 +26,7 @@ from .propose import Ready, bare_plan, base_python, decision_for, environment_fo
 from .record import lock_for, proven_before, remember_failure, stamp, without_known_failures, write_lock
 from .report import Result
 from .screens import change_lines, duration_phrase, environment_phrase, machine_phrase, plan_lines, proof_phrase
+from .values import replace
 from .verify import Expected, verify
 
 TRIES = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from compose import (
@@ -26,6 +25,7 @@ from compose import (
     smi,
     with_nvidia,
 )
+from provision.values import replace
 
 
 def nvidia(name: str, arch: str, memory: int, id: str) -> Nvidia:

@@ -17,10 +17,10 @@ and the others of `system.VARIABLES` · `override.gpu-arch`, `.cuda-driver-versi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from ..host import Host, LocalHost
 from ..machine import Machine, Platform, System
+from ..values import replace
 from . import kernel, overrides, pci, system
 from .answer import TIMEOUT, Answer
 

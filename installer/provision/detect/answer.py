@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..machine import Driver, Fact, Skipped, Vendor
+from ..values import frozen
 
 TIMEOUT = 3.0
 """Seconds that a source may take; then it is skipped and named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Seen:
     """One GPU as one source saw it. `bus` is its PCI address, "0000:01:00.0"; `lost` says why it does not answer."""
 
@@ -28,7 +27,7 @@ class Seen:
     """What must be known of `arch`: that it is a guess, and from what."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Answer:
     """All that one source said.
 

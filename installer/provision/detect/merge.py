@@ -8,9 +8,10 @@ NVML only those that it may use.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..machine import Driver, Fact, Gpu, Platform, System, Vendor
+from ..values import replace
 from .answer import Answer, Seen
 
 KEPT = ("name", "arch", "memory_mib", "pci_device_id", "uuid")

@@ -10,11 +10,11 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from ..host import Completed, Host
 from ..machine import Driver, Fact, Skipped, Vendor
+from ..values import replace
 from .answer import TIMEOUT, Answer, Seen, facts_of, pci_address
 
 _RENAMED = {"10.1": "11.0"}

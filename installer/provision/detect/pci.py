@@ -100,7 +100,7 @@ def from_id(vendor: Vendor, device_id: str, *, bus: str | None = None, name: str
 
 def numbered(seen: list[Seen]) -> tuple[Seen, ...]:
     """Each vendor's GPUs counted from 0, in the order given (that of the bus, as NVML counts)."""
-    from dataclasses import replace
+    from ..values import replace
 
     counts: dict[Vendor, int] = {}
     result = []

@@ -8,13 +8,13 @@ Situations of the machine alone are in `situations`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from ..checks import Finding, Severity
 from ..errors import BadData
 from ..symptoms import Meaning, explain_log, meanings, parse_meaning
+from ..values import replace
 from . import around_rules as around
 from . import package_rules as packages
 from . import torch_rules as torch

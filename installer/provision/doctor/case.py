@@ -15,6 +15,7 @@ from ..coverage import Verdict, weakest
 from ..environment import Environment
 from ..machine import Gpu, Machine, Vendor
 from ..settings import Settings
+from ..values import frozen
 
 if TYPE_CHECKING:
     from ..fatbin import Library
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Shadow:
     """A library of the environment, and the file of the same name that a search path puts before it."""
 
@@ -32,7 +33,7 @@ class Shadow:
     by: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Surroundings:
     """What lies in and around an environment besides its packages' versions. `detect.surroundings` asks.
 
@@ -59,10 +60,10 @@ class Surroundings:
     metadata_of: tuple[tuple[str, str], ...] = ()
     broken_metadata: tuple[tuple[str, str], ...] = ()
     unowned: tuple[str, ...] = ()
-    missing_files: Mapping[str, tuple[int, int, str]] = field(default_factory=lambda: MappingProxyType({}))
-    built_for: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    missing_files: Mapping[str, tuple[int, int, str]] = MappingProxyType({})
+    built_for: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     library_cudas: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    variables: Mapping[str, str] = _NOTHING
     shadows: tuple[Shadow, ...] = ()
     stubs: tuple[str, ...] = ()
     pythonpath: tuple[str, ...] = ()
@@ -71,9 +72,9 @@ class Surroundings:
     temporary_free: int | None = None
     shared_memory: int | None = None
     missing_dlls: tuple[str, ...] = ()
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = Settings()
     unfinished: str | None = None
-    drift: Mapping[str, tuple[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    drift: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
