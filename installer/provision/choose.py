@@ -11,18 +11,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .catalog import Build, Catalog, Channel, Source, SourceKind, load_catalog
 from .console import Console
 from .errors import InstallFailed
-from .host import Host
-from .index import Survey, http_fetch, package_index_question, pytorch_questions, survey, user_questions
 from .job import Job
-from .listings import with_listings
 from .machine import Machine
 from .resolve import Request, Resolution, resolve
-from .settings import Settings, ask_settings, redact, uv_environment
 from .values import frozen
+
+if TYPE_CHECKING:
+    from .host import Host
+    from .index import Survey
+    from .settings import Settings
 
 
 @frozen
@@ -40,6 +42,8 @@ def decide(job: Job, host: Host, console: Console, machine: Machine, request: Re
     table = resolve(machine, request, catalog)
     if job.as_of or (job.offline and (job.foreign or not executing)):
         return Decision(resolution=table, from_table=True)
+    from .listings import with_listings
+    from .settings import ask_settings
 
     settings = ask_settings(host)
     answers = _ask(job, host, console, settings, catalog, table)
@@ -79,7 +83,8 @@ def _catalog(job: Job) -> Catalog:
 def _ask(job: Job, host: Host, console: Console, settings: Settings, catalog: Catalog, table: Resolution) -> Survey:
     """Ask the PyTorch index for the backends that could matter, and the user's sources; then, if need be, the rest."""
     from . import uv
-    from .index import Survey
+    from .index import Survey, http_fetch, package_index_question, pytorch_questions, survey, user_questions
+    from .settings import uv_environment
 
     fetch = http_fetch(settings)
     cache = cache_folder()
@@ -106,6 +111,8 @@ def _worth_asking(table: Resolution, catalog: Catalog) -> Iterable[tuple[str, Ch
 
 
 def _problems(unreachable: Mapping[Source, str]) -> str:
+
+    from .settings import redact
 
     return "; ".join(f"{source.label}: {redact(problem)}" for source, problem in unreachable.items())
 

@@ -6,14 +6,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .catalog import PYTORCH_INDEX, Channel
-from .environment import Python
 from .errors import UsageProblem
-from .profile import Profile
-from .resolve import Request
 from .values import frozen
+
+if TYPE_CHECKING:
+    from .environment import Python
+    from .profile import Profile
+    from .resolve import Request
 
 
 @frozen
@@ -43,6 +44,8 @@ class Job:
     @property
     def base(self) -> str:
         """The PyTorch index or its mirror."""
+        from .catalog import PYTORCH_INDEX
+
         base = self.index_base or os.environ.get("PROVISION_INDEX_BASE") or PYTORCH_INDEX
         if "://" not in base:
             raise UsageProblem(
@@ -62,6 +65,9 @@ class Job:
 
     def request(self, python: Python | None, profile: Profile) -> Request:
         """What `resolve` is asked. Raises UsageProblem for a wish that cannot be read."""
+        from .catalog import Channel
+        from .resolve import Request
+
         specifier = specifier_of(self.torch)
         if profile.torch:
             limited = specifier_of(profile.torch)

@@ -1,19 +1,9 @@
-"""What would change in this environment? A pure comparison of what is installed with what is wanted.
-
-A plan is a value: it is shown, saved, read back and compared before anything moves.
-"""
+"""What is proposed? A plan is a value: it is shown, saved, read back and compared before anything moves."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from packaging.markers import default_environment
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion
 
 from .environment import Environment
 from .machine import Machine
@@ -28,9 +18,6 @@ COMPANIONS = ("torchvision", "torchaudio")
 FAMILY = frozenset({"torch", *COMPANIONS, "triton", "triton-windows", "pytorch-triton", "pytorch-triton-rocm",
                     "pytorch-triton-xpu", "triton-rocm", "triton-xpu"})  # fmt: skip
 """What a change of torch may replace without asking."""
-
-_RUNTIME = re.compile(r"(nvidia|cuda|rocm|intel|onemkl|mkl|tbb|umf|tcmlib|dpcpp)(-.*)?|triton.*|pytorch-triton.*")
-"""Libraries that come with a torch build: they go when nothing that stays needs them."""
 
 
 @frozen
@@ -83,6 +70,9 @@ class Plan:
     @property
     def digest(self) -> str:
         """sha256 over what the plan would do and on which grounds."""
+        import hashlib
+        import json
+
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -104,101 +94,3 @@ class Plan:
             ]
             data["download_bytes"] = self.download_bytes
         return data
-
-
-def changes_between(
-    environment: Environment, wanted: Mapping[str, str], *, again: Iterable[str] = ()
-) -> tuple[tuple[Change, ...], tuple[Broken, ...]]:
-    """What it takes to get from `environment` to `wanted` (normalized name → version), and what that breaks.
-
-    Family members and runtime libraries that nothing needs any more go; everything else stays. Packages named in
-    `again` are put in again even where the version is right.
-    """
-    installed = environment.installed
-    again = set(again)
-    changes = {
-        name: Change(name=name, old=environment.version(name), new=version)
-        for name, version in wanted.items()
-        if environment.version(name) != version or name in again
-    }
-    leaving = {name for name in installed if name in FAMILY and name not in wanted}
-    if changes or leaving:
-        leaving |= _orphans(environment, wanted, leaving)
-    broken = _broken(environment, wanted, leaving)
-    leaving |= {one.name for one in broken if one.removed}
-    for name in leaving:
-        changes[name] = Change(name=name, old=installed[name].version, new=None)
-    order = sorted(changes.values(), key=lambda change: (change.name not in FAMILY, change.name))
-    return tuple(order), broken
-
-
-def _orphans(environment: Environment, wanted: Mapping[str, str], leaving: Iterable[str]) -> set[str]:
-    """Runtime libraries that only what leaves (or is replaced) needed."""
-    gone = set(leaving)
-    stays = {name for name in environment.installed if name not in gone and name not in wanted}
-    candidates = {name for name in stays if _RUNTIME.fullmatch(name)}
-    # Walk from what certainly stays: whatever it reaches is needed.
-    needed: set[str] = set()
-    queue = [name for name in stays if name not in candidates]
-    while queue:
-        for requirement in _requirements(environment, queue.pop()):
-            name = _normal(requirement.name)
-            if name in candidates and name not in needed:
-                needed.add(name)
-                queue.append(name)
-    return candidates - needed
-
-
-def _broken(environment: Environment, wanted: Mapping[str, str], leaving: Iterable[str]) -> tuple[Broken, ...]:
-    gone = set(leaving)
-    found = []
-    for name, distribution in environment.installed.items():
-        if name in wanted or name in gone:
-            continue
-        for requirement in _requirements(environment, name):
-            target = _normal(requirement.name)
-            old, new = environment.version(target), wanted.get(target)
-            changed = (target in wanted and old != new) or target in gone
-            if changed and _satisfies(requirement, old) and not _satisfies(requirement, new):
-                exact = target in FAMILY and any(spec.operator in ("==", "===") for spec in requirement.specifier)
-                found.append(
-                    Broken(name=name, version=distribution.version, requirement=str(requirement), removed=exact)
-                )
-                break
-    return tuple(found)
-
-
-def _satisfies(requirement: Requirement, version: str | None) -> bool:
-    if version is None:
-        return False
-    try:
-        return requirement.specifier.contains(version, prereleases=True)
-    except InvalidVersion:
-        return False
-
-
-def _requirements(environment: Environment, name: str) -> list[Requirement]:
-    """What an installed distribution requires in this environment (extras left out)."""
-    found = []
-    for text in environment.installed[name].requires:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue
-        if requirement.marker is None or requirement.marker.evaluate(_markers(environment)):
-            found.append(requirement)
-    return found
-
-
-def _markers(environment: Environment) -> dict[str, str]:
-    values = {key: str(value) for key, value in default_environment().items()}
-    values |= {
-        "python_version": environment.python.minor,
-        "python_full_version": environment.python.version,
-        "extra": "",
-    }
-    return values
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

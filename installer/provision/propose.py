@@ -14,7 +14,6 @@ from .console import Console
 from .environment import Environment, Python
 from .errors import ExitCode, InstallFailed, NoBuildFits
 from .facts import machine_for
-from .host import Host
 from .job import Job
 from .machine import Machine
 from .profile import Profile, load_profile
@@ -23,6 +22,7 @@ from .resolve import Resolution
 from .values import frozen, replace
 
 if TYPE_CHECKING:
+    from .host import Host
     from .plan import Plan
     from .uv import Pin, Pins
 
@@ -119,8 +119,9 @@ def pinned(
 ) -> Ready:
     """Ask uv for the exact set (into `folder/pylock.toml`), and compare it with what is installed."""
     from . import uv
+    from .compare import changes_between
     from .detect.environment import interpreter
-    from .plan import COMPANIONS, FAMILY, Plan, changes_between
+    from .plan import COMPANIONS, FAMILY, Plan
     from .settings import uv_environment
 
     assert decision.settings is not None

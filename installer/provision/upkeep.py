@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .console import Console
 from .errors import BadData, ExitCode, TargetUnusable
-from .host import Host
-from .job import Job
 from .report import Result
+
+if TYPE_CHECKING:
+    from .console import Console
+    from .host import Host
+    from .job import Job
 
 
 def _prefix(job: Job) -> Path:
@@ -20,7 +23,7 @@ def _prefix(job: Job) -> Path:
 
 def detect(host: Host, console: Console, *, source: Path | None, capture: Path | None) -> Result:
     """The machine's facts; `capture` keeps what every source answered, `source` replays such a folder."""
-    from .facts import machine_for
+    from .facts import look
     from .screens import machine_lines
 
     if capture is not None:
@@ -28,7 +31,7 @@ def detect(host: Host, console: Console, *, source: Path | None, capture: Path |
 
         record(host, capture)
         console.message("info", "captured", f"what every source answered is in {capture}")
-    machine = machine_for(Job(capture=source), host)
+    machine = look(host, replay=source)
     lines = tuple(machine_lines(machine, verbose=console.verbose))
     return Result(command="detect", data=machine.to_json(), lines=lines)
 
