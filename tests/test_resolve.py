@@ -159,7 +159,7 @@ class TestWhatIsTold:
         catalog = only("2.15.0+cu132", arches=("sm_75",), ptx=("compute_120",))
         answer = resolve(machine(gpus=["12.0"], driver="580.95.05"), Request(), catalog)
         assert reasons(answer) == {"2.15.0+cu132": "ptx-needs-newer-driver"}
-        assert [(one.do, one.gains) for one in answer.advice] == [("driver >=595", "2.15.0+cu132")]
+        assert [(one.do, one.gains) for one in answer.advice] == [("driver >= 595", "2.15.0+cu132")]
 
     def test_a_build_that_needs_no_ptx_goes_first_at_equal_torch(self) -> None:
         catalog = replace(
@@ -184,7 +184,7 @@ class TestWhatIsTold:
         }
         assert answer["candidates"][0] == answer["choice"]
         assert answer["coverage"] == [{"gpu": 0, "arch": "12.0", "by": "sm_120", "kind": "cubin"}]
-        assert answer["advice"] == [{"do": "driver >=580", "gains": "2.15.0+cu130"}]
+        assert answer["advice"] == [{"do": "driver >= 580", "gains": "2.15.0+cu130"}]
         assert {
             "torch": "2.15.0",
             "backend": "cu132",
@@ -380,7 +380,7 @@ class TestEveryMachine:
 def followed(one: Nvidia, advice: str) -> Resolution:
     """What comes of doing as advised."""
     case = Case(name="", on=one.on, gpus=one.gpus, driver=one.driver, python=one.python, libc=f"glibc {one.glibc}")
-    if driver := re.search(r"driver (?:>=([\d.]+))?(?:, )?(?:<=(\d+)\.x)?", advice):
+    if driver := re.search(r"driver (?:>= ([\d.]+))?(?:, )?(?:<= (\d+)\.x)?", advice):
         case = replace(case, driver=driver[1] or driver[2])
     if python := re.search(r"Python (\S+)", advice):
         case = replace(case, python=python[1])

@@ -91,11 +91,11 @@ def _driver(version: str, situation: Situation) -> Driver:
 
 
 def _limits(version: str, capabilities: Iterable[str], situation: Situation, *, upgrade: bool) -> str:
-    """`>=580`; `>=525.60.13, <=580.x` where support for a GPU ends there; for a downgrade `<=580.x`."""
+    """`>= 580`; `>= 525.60.13, <= 580.x` where support for a GPU ends there; for a downgrade `<= 580.x`."""
     rows = [drivers.support(capability, windows=situation.windows) for capability in capabilities]
     ends = [int(row.last) for row in rows if row is not None and row.last is not None]
-    upper = [f"<={min(ends)}.x"] if ends else []
-    return ", ".join(upper if upper and not upgrade else [f">={version}", *upper])
+    upper = [f"<= {min(ends)}.x"] if ends else []
+    return ", ".join(upper if upper and not upgrade else [f">= {version}", *upper])
 
 
 # ── Python ──────────────────────────────────────────────────────────────────────────────────────────────────────
