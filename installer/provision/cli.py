@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from . import __version__
 
@@ -75,25 +76,37 @@ Options:
 FLAGS = {"--json", "-v", "--verbose", "-q", "--quiet", "--offline", "-y", "--yes", "--dry-run"}
 
 
-def main(args: list[str] | None = None) -> None:
+def main() -> NoReturn:
     """The console script: run a command and leave with its exit code."""
-    arguments = sys.argv[1:] if args is None else args
+    code = serve(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is written and closed: taking the interpreter apart object by object would only cost time.
+    os._exit(code)
+
+
+def serve(arguments: list[str]) -> int:
+    """Run what the arguments mean; the exit code."""
     if arguments[:1] in (["-h"], ["--help"]):
         sys.stdout.write(help_text())
-        sys.exit(0)
+        return 0
     if arguments[:1] == ["--version"]:
         sys.stdout.write(f"provision {__version__}\n")
-        sys.exit(0)
+        return 0
+    import gc
+
+    # What a decision makes lives until the end: looking for cycles among it is waste.
+    gc.set_threshold(100_000)
     from .commands import COMMANDS, run
     from .params import read
 
     name, *rest = route(arguments)
     given = read(COMMANDS[name].params, rest) if name in COMMANDS and "_PROVISION_COMPLETE" not in os.environ else None
     if given is not None:
-        sys.exit(run(COMMANDS[name], given))
+        return run(COMMANDS[name], given)
     from .face import face
 
-    sys.exit(face(arguments))
+    return face(arguments)
 
 
 def route(args: list[str]) -> list[str]:

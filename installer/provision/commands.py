@@ -103,8 +103,10 @@ def apply(console: Console, *, dry_run: bool, yes: bool, **options: Any) -> Resu
 
 def _not_a_command(profile: str) -> None:
     """`provision docter` means a command, not a profile."""
-    from .profile import find_profiles
+    from .profile import DEFAULT, find_profiles
 
+    if profile == DEFAULT:
+        return
     profiles = find_profiles()
     if profile in profiles:
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 
 from .values import frozen
 
@@ -63,6 +64,7 @@ class Served:
     kind: str
 
 
+@lru_cache(maxsize=512)
 def parse_code(text: str) -> Code:
     """`sm_120`, `sm_90a`, `compute_120` → Code. Raises ValueError for anything else."""
     match = _CODE.fullmatch(text)
@@ -76,6 +78,7 @@ def sm(capability: str) -> str:
     return "sm_" + capability.replace(".", "")
 
 
+@lru_cache(maxsize=512)
 def version_tuple(text: str) -> tuple[int, ...]:
     """`570.124.06` → (570, 124, 6); what follows the dotted number is left out."""
     match = re.match(r"\d+(?:\.\d+)*", text)

@@ -16,6 +16,9 @@ from .values import frozen
 
 SCHEMA = 1
 
+DEFAULT = "torch"
+"""torch alone: what is meant when no profile is named, so no file of the user's own may change it."""
+
 
 @frozen
 class Profile:
@@ -48,16 +51,23 @@ def profile_folders() -> tuple[Path, ...]:
     """Where profiles are looked for, the most binding first: the user's own, then those that came with the tool."""
     import platformdirs
 
+    return Path(platformdirs.user_config_dir("torch-provision", appauthor=False)) / "profiles", _packed()
+
+
+def _packed() -> Path:
+    """The profiles that came with the tool: inside the installed package, or beside it in a checkout."""
     here = Path(__file__).parent
     packed = here / "profiles"
-    own = Path(platformdirs.user_config_dir("torch-provision", appauthor=False)) / "profiles"
-    return own, packed if packed.is_dir() else here.parents[1] / "profiles"
+    return packed if packed.is_dir() else here.parents[1] / "profiles"
 
 
 def load_profile(name: str, folders: tuple[Path, ...] | None = None) -> Profile:
     """The profile called `name`. Raises UsageProblem (with the nearest name) or BadData."""
-    found = find_profiles(folders)
-    path = found.get(name)
+    if name == DEFAULT and folders is None:
+        path: Path | None = _packed() / f"{DEFAULT}.toml"
+    else:
+        found = find_profiles(folders)
+        path = found.get(name)
     if path is None:
         import difflib
 
