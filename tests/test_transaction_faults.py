@@ -20,7 +20,7 @@ from provision.transaction import STEPS
 HOW = ("kill", "error")
 COMMITTED = STEPS[STEPS.index("swapped") :]
 SWITCH = tuple(
-    step for step in STEPS[STEPS.index("describe") : STEPS.index("collect")] if step not in ("drift", "swap-half")
+    step for step in STEPS[STEPS.index("flush") : STEPS.index("collect")] if step not in ("drift", "swap-half")
 )
 """What going from one tree to another passes, also in a rollback."""
 
@@ -96,9 +96,7 @@ def test_a_swap_that_is_hit(rings: Callable[[str], Ring], fault: str) -> None:
     ring.give_back(world, NEXT[now])
 
 
-@points(
-    ("locked", "clone", "ran", "audited", "describe", "flushed", "intended", "swapped", "state", "finish", "collect")
-)
+@points(("locked", "clone", "ran", "audited", "seal", "flushed", "intended", "swapped", "state", "finish", "collect"))
 def test_a_first_install_that_is_hit(rings: Callable[[str], Ring], fault: str) -> None:
     """Nothing is there before; nothing at all is left of us unless the commit has happened."""
     ring = rings("swap")

@@ -80,6 +80,7 @@ class Change:
         self._lock: lock.Lock | None = None
         self._seen: dict[str, Entry] = {}
         self._before: dict[str, Entry] = {}
+        self._gone: tuple[str, ...] = ()
         self._settled: dict[str, Entry] | None = None
         self._parents: list[Path] = []
         self.committed = False
@@ -176,6 +177,8 @@ class Change:
         step("clone")
         source = self.target
         gone = remains.remains(source, self._without)
+        for path in remains.litter(source):
+            self._say(f"left out, since it is the rest of a broken install: {path}")
         try:
             with lock.neighbours_lock(self.target):
                 if self.tier is Tier.COPY_UP:
@@ -185,11 +188,13 @@ class Change:
                 cloned = clone.clone(source, self.staged, without=gone, say=self._say)
         except FileNotFoundError as error:
             raise self._changed_meanwhile([str(error.filename)]) from error
-        self._seen = self._seen or cloned.source
+        self._gone = tuple(f"{folder}/" for folder in gone.packages)
+        self._seen = self._but_gone(self._seen or cloned.source)
         self._before = cloned.copy
-        if cloned.dropped:
-            names = ", ".join(cloned.dropped[:3]) + (" …" if len(cloned.dropped) > 3 else "")
-            self._say(f"left out, since no package lists them: {len(cloned.dropped)} files ({names})")
+
+    def _but_gone(self, snapshot: Mapping[str, Entry]) -> dict[str, Entry]:
+        """A snapshot of the live tree but for the packages that go."""
+        return {path: entry for path, entry in snapshot.items() if not path.startswith(self._gone)}
 
     def _make_parents(self, target: Path) -> None:
         """The folders above a first environment; they go again if nothing comes of it."""
@@ -275,11 +280,11 @@ class Change:
         place = self._place
         with signals.waiting() as noted:
             with honest(f"committing {place.target}"):
-                intent = self._prepare(note or {})
+                self._prepare(note or {})
             with lock.neighbours_lock(place.target):
                 with honest(f"committing {place.target}"):
                     step("drift")
-                    self._check_drift()
+                    intent = self._intend(self._live_unchanged())
                 if noted:
                     raise KeyboardInterrupt
                 try:
@@ -295,8 +300,8 @@ class Change:
                 generations.collect(place, keep=self._keep, say=self._say)
         return next(generation for generation in generations.of_place(place) if generation.live)
 
-    def _prepare(self, note: Mapping[str, Any]) -> swap.Intent:
-        """Seal and describe both trees and flush them, so that the commit itself is short."""
+    def _prepare(self, note: Mapping[str, Any]) -> None:
+        """Seal and describe the copy and flush it, so that the commit itself is short."""
         place = self._place
         assert place is not None
         step("seal")
@@ -310,30 +315,46 @@ class Change:
                 code="integrity",
                 hint="run it again; nothing else may write into the staging folder",
             )
+        snapshot.save(place.gens / f"{self._id}.seal", sealed)
+        torch = generations.torch_version(self.staged)
+        generations.write_description(place, self._id, made=generations.now(), torch=torch, note=dict(note))
+        swap.flush(place, (self.staged / path for path in audit.changed(self._before, sealed)))
+
+    def _live_unchanged(self) -> dict[str, Entry]:
+        """The snapshot of the live tree, which nobody else has changed since it was copied. Raises TargetUnusable.
+
+        Of what goes, the metadata are compared: whoever changes it changes them.
+        """
+        if disk.identity(self.target) != self._live_ino:
+            raise self._changed_meanwhile([str(self.target)])
+        if self._live_ino is None:
+            return {}
+        try:
+            now = snapshot.take(self.target)
+        except FileNotFoundError as error:
+            raise self._changed_meanwhile([str(error.filename)]) from error
+        drift = snapshot.differences(self._seen, self._but_gone(now))
+        if drift:
+            raise self._changed_meanwhile(drift)
+        return now
+
+    def _intend(self, live: Mapping[str, Entry]) -> swap.Intent:
+        """Describe and seal the tree that leaves, and say what the commit will do."""
+        place = self._place
+        assert place is not None
         leaving = None
         if self._live_ino is not None:
-            leaving = generations.live_id(place, self._seen) or generations.new_id(self._number)
-        step("describe")
-        self._describe(leaving, sealed, note)
+            leaving = generations.live_id(place, live) or generations.new_id(self._number)
+            shared = {entry.ino for entry in (self._settled or {}).values()}
+            until = None if self._keep_days is None else generations.day_after(self._keep_days)
+            step("describe")
+            switch.describe_leaving(place, leaving, live, shared=shared, until=until)
         intent = swap.intent_for(
             place, self.tier, incoming=self.staged.name, leaving=leaving, live=self._id, before=leaving
         )
         if self.tier is Tier.COPY_UP and leaving is not None:
             os.rename(place.gens / f"{self._id}.out", place.gens / str(intent.outgoing))
-        swap.flush(place, [self.staged / path for path in audit.changed(self._before, sealed)])
         return intent
-
-    def _check_drift(self) -> None:
-        """Nobody else has changed the live tree since it was copied, or TargetUnusable(code="changed-meanwhile")."""
-        if disk.identity(self.target) != self._live_ino:
-            raise self._changed_meanwhile([str(self.target)])
-        if self._live_ino is not None:
-            try:
-                drift = snapshot.differences(self._seen, snapshot.take(self.target))
-            except FileNotFoundError as error:
-                drift = [str(error.filename)]
-            if drift:
-                raise self._changed_meanwhile(drift)
 
     def _changed_meanwhile(self, drift: Sequence[str]) -> TargetUnusable:
         shown = ", ".join(drift[:3]) + (f" and {len(drift) - 3} more" if len(drift) > 3 else "")
@@ -341,20 +362,6 @@ class Change:
             f"{self.target} was changed by somebody else while we worked ({shown}); it stays as they made it",
             code="changed-meanwhile",
             hint="run it again",
-        )
-
-    def _describe(self, leaving: str | None, sealed: Mapping[str, Entry], note: Mapping[str, Any]) -> None:
-        """Write what the two trees are and hold; it counts only once the commit has happened."""
-        place = self._place
-        assert place is not None
-        moment = generations.now()
-        if leaving is not None:
-            shared = {entry.ino for entry in sealed.values()}
-            until = None if self._keep_days is None else generations.day_after(self._keep_days)
-            switch.describe_leaving(place, leaving, self._seen, shared=shared, moment=moment, until=until)
-        snapshot.save(place.gens / f"{self._id}.seal", sealed)
-        generations.write_description(
-            place, self._id, made=moment, torch=generations.torch_version(self.staged), note=dict(note)
         )
 
     def _check_in_place(self, check: Callable[[Path], None], leaving: str | None) -> None:

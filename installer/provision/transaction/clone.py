@@ -30,11 +30,10 @@ _FICLONE = 0x40049409  # linux/fs.h
 
 @dataclass(slots=True, kw_only=True)
 class Cloned:
-    """What was copied: the snapshots of the source and of the copy, and what was left out though nobody lists it."""
+    """The snapshots of the copy, and of the source as far as it was looked at."""
 
     source: dict[str, Entry] = field(default_factory=dict)
     copy: dict[str, Entry] = field(default_factory=dict)
-    dropped: list[str] = field(default_factory=list)
 
 
 def clone(
@@ -42,25 +41,23 @@ def clone(
 ) -> Cloned:
     """Fill the empty folder `target` with a copy of `source`, `without` what is to go.
 
-    `link=False` copies every file. Raises TargetUnusable for what cannot be copied faithfully (another owner's files, a
-    mount in the middle, a tree that changes under our hands), and OSError.
+    `link=False` copies every file. Of a package that goes only the metadata are looked at.
+    Raises TargetUnusable for what cannot be copied faithfully (another owner's files, a mount in the middle), and
+    OSError; FileNotFoundError means that somebody changes the tree under our hands.
     """
-    shared = _shareable(source) if link else frozenset()
+    shared = _shareable(source, without) if link else frozenset()
     cloned = Cloned()
     folders: list[tuple[str, str]] = []
-    left_out: set[str] = set()
     top = os.lstat(source)
-    for path, entry, found in walk(source, caches=True):
+    gone: set[str] = set()
+    for path, entry, found in walk(source, caches=True, closed=without.packages):
         _check_owner(entry.path, found, top)
         cached = "__pycache__" in path
         row = entry_of(found)
         if not cached:
             cloned.source[path] = row
-        if path in without.files or path in without.folders or os.path.dirname(path) in left_out:
-            if stat.S_ISDIR(found.st_mode):
-                left_out.add(path)
-            elif not cached and path not in without.files:
-                cloned.dropped.append(path)
+        if path in without or path.rpartition("/")[0] in gone:
+            gone.add(path)
             continue
         if cached and without.files and _source_of(path) in without.files:
             continue
@@ -93,12 +90,12 @@ def _source_of(cached: str) -> str:
     return folder + name.partition(".")[0] + ".py"
 
 
-def _shareable(tree: Path) -> frozenset[str]:
+def _shareable(tree: Path, without: Remains) -> frozenset[str]:
     """What may be a hard link: listed in a RECORD with a hash, below site-packages, and no RECORD itself."""
     inside = tuple(f"{site}/" for site in records.sites(tree))
     found: set[str] = set()
     for info in records.infos(tree):
-        record = records.read(tree, info)
+        record = records.read(tree, info) if info not in without.infos else None
         if record is not None:
             found.update(row.path for row in record.rows if row.hash and row.path.startswith(inside))
             found.discard(record.file)

@@ -109,15 +109,17 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write(path: Path, text: str) -> None:
-    """Write a small file so that it is whole or absent, now and after a power cut."""
+def write(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a small file so that it is whole or absent, now and, where `durable`, after a power cut."""
     new = path.with_name(path.name + ".new")
     with open(new, "w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(new, path)
-    flush_folder(path.parent)
+    if durable:
+        flush_folder(path.parent)
 
 
 def remove(tree: Path) -> None:

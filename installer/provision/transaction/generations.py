@@ -107,9 +107,10 @@ def describe(place: Place, name: str) -> dict[str, Any]:
     return data
 
 
-def write_description(place: Place, name: str, **fields: Any) -> None:
-    """Add to the description of a generation."""
-    disk.write(place.gens / f"{name}.json", json.dumps({**describe(place, name), **fields, "schema": SCHEMA}, indent=1))
+def write_description(place: Place, name: str, *, durable: bool = False, **fields: Any) -> None:
+    """Add to the description of a generation. If not `durable`, `swap.flush` flushes it with its tree."""
+    text = json.dumps({**describe(place, name), **fields, "schema": SCHEMA}, indent=1)
+    disk.write(place.gens / f"{name}.json", text, durable=durable)
 
 
 def new_id(number: int) -> str:

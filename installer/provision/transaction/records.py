@@ -14,13 +14,14 @@ import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from ..detect.environment import normalize, parse_metadata
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """One line of a RECORD: `path` relative to the environment, `written` as it stands, `hash` `sha256=…` or ""."""
 
     path: str
@@ -66,24 +67,27 @@ def infos(tree: Path) -> Iterator[str]:
 
 def read(tree: Path, info: str) -> Record | None:
     """The RECORD of a distribution, or None where there is none."""
+    path = tree / info / "RECORD"
     try:
-        with open(tree / info / "RECORD", encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
+        found = os.stat(path)
+        return _read(path, info, (found.st_ino, found.st_mtime_ns, found.st_size))
     except (OSError, UnicodeDecodeError, csv.Error):
         return None
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path, info: str, _: tuple[int, ...]) -> Record:
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
     site = posixpath.dirname(info)
-    return Record(
-        info=info,
-        rows=tuple(
-            Row(
-                path=posixpath.normpath(posixpath.join(site, row[0].replace("\\", "/"))),
-                written=row[0],
-                hash=row[1] if len(row) > 1 else "",
-                size=row[2] if len(row) > 2 else "",
-            )
-            for row in rows
-        ),
-    )
+    return Record(info=info, rows=tuple(_row(site, *row) for row in rows))
+
+
+def _row(site: str, written: str, hash: str = "", size: str = "", *_: str) -> Row:
+    path = f"{site}/{written}"
+    if ".." in written or "\\" in written or written.startswith("/"):
+        path = posixpath.normpath(posixpath.join(site, written.replace("\\", "/")))
+    return Row(path, written, hash, size)
 
 
 def render(record: Record) -> str:

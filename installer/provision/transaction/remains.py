@@ -22,10 +22,14 @@ _IMPORTED_AS = {"torch": ("torch", "torchgen", "functorch")}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remains:
-    """Paths relative to an environment: single `files`, and `folders` with everything in them."""
+    """Paths relative to an environment: single `files`, and folders with everything in them: `packages` and `infos`."""
 
     files: frozenset[str] = frozenset()
-    folders: frozenset[str] = frozenset()
+    packages: frozenset[str] = frozenset()
+    infos: frozenset[str] = frozenset()
+
+    def __contains__(self, path: str) -> bool:
+        return path in self.files or path in self.packages or path in self.infos
 
 
 NOTHING = Remains()
@@ -38,30 +42,34 @@ def remains(tree: Path, names: Collection[str]) -> Remains:
     """
     rows: set[str] = set()
     theirs: set[str] = set()
-    folders: set[str] = set(litter(tree))
+    packages: set[str] = set(litter(tree))
+    infos: set[str] = set()
     for info in records.infos(tree):
         listed = {row.path for row in getattr(records.read(tree, info), "rows", ())}
         if records.name_of(info) in names:
             rows |= listed
-            folders.add(info)
+            infos.add(info)
         else:
             theirs |= listed
-    shared = {folder for path in theirs for folder in _above(path)}
+    shared = _with_above({posixpath.dirname(path) for path in theirs})
     for site in records.sites(tree):
-        shared |= {site, *_above(site)}
-        imported = {one for name in names for one in _IMPORTED_AS.get(name, (name.replace("-", "_"),))}
-        folders |= {f"{site}/{one}" for one in imported} - shared
-        for path in rows:
-            if path.startswith(f"{site}/"):
-                own = [folder for folder in _above(path) if folder not in shared and len(folder) > len(site)]
-                folders.update(own[-1:])
-    return Remains(files=frozenset(rows - theirs), folders=frozenset(folders))
+        shared |= _with_above({site})
+        packages |= {f"{site}/{one}" for name in names for one in _IMPORTED_AS.get(name, (name.replace("-", "_"),))}
+        own = _with_above({posixpath.dirname(path) for path in rows if path.startswith(f"{site}/")}) - shared
+        packages |= {folder for folder in own if posixpath.dirname(folder) in shared}
+    return Remains(
+        files=frozenset(rows - theirs), packages=frozenset(packages - shared - infos), infos=frozenset(infos)
+    )
 
 
-def _above(path: str) -> Iterator[str]:
-    """The folders of a path, the nearest first."""
-    while path := posixpath.dirname(path):
-        yield path
+def _with_above(folders: set[str]) -> set[str]:
+    """These folders and all those that they lie in."""
+    found = set()
+    for folder in folders:
+        while folder and folder not in found:
+            found.add(folder)
+            folder = posixpath.dirname(folder)
+    return found
 
 
 def litter(tree: Path) -> tuple[str, ...]:

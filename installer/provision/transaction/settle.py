@@ -144,7 +144,7 @@ def _refresh_records(tree: Path, repaired: set[str]) -> set[str]:
             continue
         step("settle-record")
         rows = tuple(
-            replace(row, hash=records.digest(tree / row.path), size=str(os.lstat(tree / row.path).st_size))
+            row._replace(hash=records.digest(tree / row.path), size=str(os.lstat(tree / row.path).st_size))
             if row.path in repaired and row.hash
             else row
             for row in record.rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,8 +35,13 @@ Snapshot = Mapping[str, Entry]
 """Relative path with forward slashes → Entry."""
 
 
-def walk(tree: Path, *, caches: bool = False) -> Iterator[tuple[str, os.DirEntry[str], os.stat_result]]:
-    """Everything in `tree`, folders before what they hold; `__pycache__` only where `caches` asks for it."""
+def walk(
+    tree: Path, *, caches: bool = False, closed: Collection[str] = ()
+) -> Iterator[tuple[str, os.DirEntry[str], os.stat_result]]:
+    """Everything in `tree`, folders before what they hold.
+
+    `__pycache__` only where `caches` asks for it; of the folders in `closed` only they themselves.
+    """
     pending = [(str(tree), "")]
     while pending:
         folder, prefix = pending.pop()
@@ -52,7 +57,7 @@ def walk(tree: Path, *, caches: bool = False) -> Iterator[tuple[str, os.DirEntry
                     continue
                 path = prefix + entry.name
                 yield path, entry, found
-                if stat.S_ISDIR(found.st_mode):
+                if stat.S_ISDIR(found.st_mode) and path not in closed:
                     pending.append((entry.path, path + "/"))
 
 
@@ -77,15 +82,15 @@ def differences(old: Snapshot, new: Snapshot, *, inodes: bool = True) -> list[st
     )
 
 
-def save(path: Path, snapshot: Snapshot) -> None:
-    """Write a seal: the snapshot without inodes. It is flushed with the tree that it describes."""
+def save(path: Path, snapshot: Snapshot, *, durable: bool = False) -> None:
+    """Write a seal: the snapshot without inodes. If not `durable`, `swap.flush` flushes it with its tree."""
     text = json.dumps(
         {
             "schema": SCHEMA,
             "files": {name: [entry.mode, entry.size, entry.mtime_ns] for name, entry in snapshot.items()},
         }
     )
-    disk.write(path, text)
+    disk.write(path, text, durable=durable)
 
 
 def load(path: Path) -> dict[str, Entry] | None:

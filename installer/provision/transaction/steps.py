@@ -24,10 +24,10 @@ STEPS = (
     "audit",  # before the copy is checked
     "audited",  # the copy is known to be good
     "seal",  # before the copy is sealed
-    "describe",  # before the descriptions of both trees are written
     "flush",  # before everything is flushed to the disk
     "flushed",  # after it
     "drift",  # before the live tree is compared with what was copied
+    "describe",  # before the description of the leaving tree is written
     "intent",  # before the intent is written
     "intended",  # the intent is on disk: the commit comes next
     "swap-half",  # between two renames, where one exchange is not possible

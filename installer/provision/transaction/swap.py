@@ -149,7 +149,6 @@ def undo(place: Place, intent: Intent) -> None:
 def finish(place: Place, intent: Intent) -> None:
     """After the swap: make it durable, name the old tree, say what is live, forget the intent."""
     disk.flush_folder(place.target.parent if not place.inside else place.target)
-    disk.flush_folder(place.gens)
     step("parents-synced")
     if intent.outgoing is not None and intent.leaving is not None:
         step("retire")
@@ -158,6 +157,7 @@ def finish(place: Place, intent: Intent) -> None:
         step("retired")
     if intent.tier is Tier.INSIDE and intent.incoming is not None:
         disk.remove(place.gens / intent.incoming)
+    disk.flush_folder(place.gens)
     step("state")
     state = {"schema": SCHEMA, "live": intent.live, "before": intent.before, "ino": disk.identity(place.target)}
     disk.write(place.state, json.dumps(state))
@@ -167,9 +167,8 @@ def finish(place: Place, intent: Intent) -> None:
 
 
 def forget(place: Place) -> None:
-    """Remove the intent, durably."""
+    """Remove the intent. If a power cut brings it back, it is seen to have been carried out, and forgotten again."""
     place.intent.unlink(missing_ok=True)
-    disk.flush_folder(place.root)
 
 
 def intent_for(

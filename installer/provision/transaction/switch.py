@@ -105,19 +105,21 @@ def _describe_leaving(place: Place, goal: str | None) -> str:
     shared: set[int] = set()
     if goal is not None:
         shared = {entry.ino for entry in snapshot.take(place.gens / goal).values()}
-    describe_leaving(place, name, seen, shared=shared, moment=generations.now(), until=None)
+    describe_leaving(place, name, seen, shared=shared, until=None)
     return name
 
 
 def describe_leaving(
-    place: Place, name: str, seen: Mapping[str, Entry], *, shared: set[int], moment: str, until: str | None
+    place: Place, name: str, seen: Mapping[str, Entry], *, shared: set[int], until: str | None
 ) -> None:
     """Write what the tree is that becomes a kept generation. `shared` are the inodes of the tree that stays."""
-    snapshot.save(place.gens / f"{name}.seal", seen)
+    moment = generations.now()
+    snapshot.save(place.gens / f"{name}.seal", seen, durable=True)
     known = generations.describe(place, name)
     generations.write_description(
         place,
         name,
+        durable=True,
         made=known.get("made", moment),
         retired=moment,
         until=until,
