@@ -79,6 +79,9 @@ except ImportError as error:
       quietly "put Python 3.11 or later on PATH" uv venv --allow-existing --python ">=3.11" "$made"
       quietly "see that the package index answers" uv pip install --python "$python" --editable "$root$1"
     fi
+    # An editable install brings no bytecode, and Python may have been told not to write any: a start without it takes
+    # twice as long. Where the clone cannot be written to, it stays so.
+    "$python" -I -m compileall -q "$root/installer" >/dev/null 2>&1 || :
   )
 
   # Removes what killed set-ups left in "$home", and environments that nothing names any more since a day or longer.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 
 from . import __version__
 
@@ -76,7 +75,7 @@ Options:
 FLAGS = {"--json", "-v", "--verbose", "-q", "--quiet", "--offline", "-y", "--yes", "--dry-run"}
 
 
-def main() -> NoReturn:
+def main() -> None:
     """The console script: run a command and leave with its exit code."""
     code = serve(sys.argv[1:])
     sys.stdout.flush()

@@ -90,7 +90,7 @@ class Console:
             from .values import replace
 
             result = replace(result, messages=(*self.messages, *result.messages))
-            self._write(sys.stdout, envelope(result), plain=True)
+            self._write(sys.stdout, envelope(result, indent=2 if sys.stdout.isatty() else None), plain=True)
             return int(result.exit_code)
         self.lines(result.lines)
         for message in result.messages:

@@ -7,7 +7,7 @@ build of any version exists, such as an old integrated one, counts only when nam
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from . import coverage
 from .catalog import Catalog
@@ -99,12 +99,10 @@ def _newer_than_all(gpu: Gpu, catalog: Catalog) -> bool:
     return version_tuple(gpu.arch)[0] > newest
 
 
-def _contents(vendor: Vendor, catalog: Catalog) -> set[tuple[tuple[str, ...], tuple[str, ...], str | None]]:
-    return {
-        (build.arches, build.ptx, build.toolkit)
-        for build in (*catalog.builds, *catalog.history)
-        if vendor_of(build.backend) is vendor and build.arches
-    }
+def _contents(vendor: Vendor, catalog: Catalog) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str | None]]:
+    for build in (*catalog.builds, *catalog.history):
+        if vendor_of(build.backend) is vendor and build.arches:
+            yield build.arches, build.ptx, build.toolkit
 
 
 def known_gpu(gpu: Gpu, catalog: Catalog) -> Gpu:

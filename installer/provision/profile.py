@@ -6,7 +6,6 @@ go first. It limits the choice (`torch`), names companions and packages, and the
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -91,6 +90,8 @@ def find_profiles(folders: tuple[Path, ...] | None = None) -> dict[str, Path]:
 
 def parse_profile(text: str, path: Path) -> Profile:
     """A profile from its text. Raises BadData naming the file, the line or the key."""
+    import tomllib
+
     try:
         data: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

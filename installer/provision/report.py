@@ -42,8 +42,8 @@ class Result:
         return "findings" if self.exit_code is ExitCode.FINDINGS and not self.errors else "error"
 
 
-def envelope(result: Result) -> str:
-    """The one JSON object that every command prints with `--json`."""
+def envelope(result: Result, *, indent: int | None = 2) -> str:
+    """The one JSON object that every command prints with `--json`; without `indent` in one line, which is quicker."""
     return json.dumps(
         {
             "schema": SCHEMA,
@@ -54,7 +54,7 @@ def envelope(result: Result) -> str:
             "messages": [message.to_json() for message in result.messages],
             "errors": [error.to_json() for error in result.errors],
         },
-        indent=2,
+        indent=indent,
         ensure_ascii=False,
     )
 

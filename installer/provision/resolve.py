@@ -219,9 +219,11 @@ def _elsewhere(
 
 def _notes(choice: Build, situation: Situation, catalog: Catalog) -> list[Note]:
     notes = []
-    stable = [build for build in catalog.builds if build.channel is Channel.STABLE]
-    here = [build.torch for build in stable if build.platform == choice.platform]
-    if here and choice.torch == max(here) < max(build.torch for build in stable):
+    here, anywhere = (
+        {build.torch for build in builds if build.channel is Channel.STABLE}
+        for builds in (catalog.on(choice.system, choice.machine), catalog.builds)
+    )
+    if here and choice.torch == max(here) < max(anywhere):
         text = f"{choice.torch} is the last torch for {choice.platform}"
         notes.append(Note(code="platform-ended", text=text, level="warning"))
     if any(served is not None and served.kind == "ptx" for _, served in covering(choice, situation)):

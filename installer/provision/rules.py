@@ -286,6 +286,7 @@ def code_for(
     return Served(by=target, kind="cubin") if target in arches else None
 
 
+@lru_cache(maxsize=64)
 def vendor_of(backend: str) -> Vendor | None:
     """Whose GPUs a backend is for; None for `cpu`."""
     for prefix, vendor in (("cu", Vendor.NVIDIA), ("rocm", Vendor.AMD), ("xpu", Vendor.INTEL)):
