@@ -38,6 +38,7 @@ from provision.environment import Environment, Installed, Manager, Python
 from provision.host import LocalHost
 from provision.machine import Driver, Gpu, Machine, Platform, System, Vendor
 from provision.settings import Settings
+from provision.values import replace
 
 RTX_5090 = Gpu(vendor=Vendor.NVIDIA, name="NVIDIA GeForce RTX 5090", arch="12.0", index=0, source="nvml")
 GTX_1080 = Gpu(vendor=Vendor.NVIDIA, name="NVIDIA GeForce GTX 1080", arch="6.1", index=0, source="nvml")
@@ -343,7 +344,7 @@ def test_a_gpu_that_runs_the_code_of_a_lower_minor_raises_no_alarm(capability: s
     gpu = Gpu(vendor=Vendor.NVIDIA, arch=capability, index=0)
     proof = Verification(torch=Torch(arch_list=tuple(archs.split())), checks=())
     around = Surroundings(torch_version="2.11.0+cu128", torch_cuda="12.8")
-    sound = Case(**{**case(gpu, packages={"torch": "2.11.0+cu128"}, around=around).__dict__, "verification": proof})
+    sound = replace(case(gpu, packages={"torch": "2.11.0+cu128"}, around=around), verification=proof)
     assert codes(sound) == []
 
 
@@ -354,7 +355,7 @@ def test_gb10_is_warned_about_falsely_up_to_torch_2_10(tmp_path: Path) -> None:
     library = {"libtorch_cuda.so": scan_bytes(elf_with_fatbin([("sm_90", "sm_120")]))}
     for version, expected in [("2.10.0+cu130", ["false-arch-warning"]), ("2.11.0+cu130", [])]:
         around = Surroundings(torch_version=version, torch_cuda="13.0")
-        with_library = Case(**{**case(GB10, packages={"torch": version}, around=around).__dict__, "libraries": library})
+        with_library = replace(case(GB10, packages={"torch": version}, around=around), libraries=library)
         assert codes(with_library) == expected
 
 
@@ -414,7 +415,7 @@ def test_a_failed_check_is_explained_by_its_words_or_said_to_be_unknown() -> Non
     def visit(words: str) -> list[str]:
         check = Check(name="conv2d", status=Status.FAILED, gpu=0, actual=words)
         proof = Verification(torch=Torch(version="2.11.0"), checks=(check,))
-        return codes(Case(**{**case(RTX_5090, packages={"torch": "2.11.0"}).__dict__, "verification": proof}))
+        return codes(replace(case(RTX_5090, packages={"torch": "2.11.0"}), verification=proof))
 
     assert visit("RuntimeError: cuDNN version incompatibility: PyTorch was compiled against (9, 10, 2)") == [
         "cudnn-incompat"
@@ -489,7 +490,7 @@ def test_the_report_holds_what_a_bug_report_needs_and_nothing_private(
 
 def test_places_and_addresses_are_taken_out_of_a_report_and_versions_are_not() -> None:
     text = (
-        "libcudnn.so.9: /usr/local/cuda-12.1/lib64/libcudnn.so.9 (LD_LIBRARY_PATH); C:\\Users\\Ann\\torch\\lib\\c10.dll; "
+        "libcudnn.so.9: /usr/local/cuda-12.1/lib64/libcudnn.so.9 (LD_LIBRARY_PATH); C:\\Users\\Ann\\lib\\c10.dll; "
         "https://ann:pw@index.corp/simple by ann@corp.example from 192.168.1.7; nvidia-cublas 13.1.0.3"
     )
     cleaned = (

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -77,14 +75,14 @@ class Surroundings:
     drift: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Case:
     """One patient. `libraries` is what torch's deciding binaries hold (`verify.scan`), by file name."""
 
     machine: Machine
     environment: Environment
-    around: Surroundings = field(default_factory=Surroundings)
-    libraries: Mapping[str, Library] = field(default_factory=lambda: MappingProxyType({}))
+    around: Surroundings = Surroundings()
+    libraries: Mapping[str, Library] = MappingProxyType({})
     verification: Verification | None = None
 
     def version(self, name: str) -> Version | None:
@@ -95,7 +93,7 @@ class Case:
         except InvalidVersion:
             return None
 
-    @cached_property
+    @property
     def torch(self) -> Version | None:
         """torch's version with its local part, from its own files where its metadata leaves that out."""
         try:
