@@ -12,8 +12,16 @@ from packaging.version import InvalidVersion
 from .environment import Environment
 from .plan import FAMILY, Broken, Change
 
-_RUNTIME = re.compile(r"(nvidia|cuda|rocm|intel|onemkl|mkl|tbb|umf|tcmlib|dpcpp)(-.*)?|triton.*|pytorch-triton.*")
-"""Libraries that come with a torch build: they go when nothing that stays needs them."""
+_NVIDIA = (
+    "cublas|cuda-cccl|cuda-cupti|cuda-nvcc|cuda-nvrtc|cuda-runtime|cudnn|cufft|cufile|curand|cusolver|cusparse|cusparselt"
+    "|nccl|nvjitlink|nvshmem|nvtx"
+)
+_RUNTIME = re.compile(
+    rf"nvidia-({_NVIDIA})(-cu\d+)?|cuda-toolkit|triton|triton-windows|triton-rocm|triton-xpu|pytorch-triton(-rocm|-xpu)?"
+    r"|intel-(cmplr-lib-rt|cmplr-lib-ur|cmplr-lic-rt|opencl-rt|sycl-rt|pti)|oneccl(-devel)?|onemkl-sycl-\w+|tcmlib|umf"
+)
+"""What torch's own wheels bring along (Requires-Dist of torch 2.0 to 2.15, cu117 to cu132 and xpu; read 2026-11-20):
+it goes when nothing that stays needs it, unless somebody asked for it by name (the REQUESTED file of PEP 376)."""
 
 
 def changes_between(
@@ -32,8 +40,7 @@ def changes_between(
         if environment.version(name) != version or name in again
     }
     leaving = {name for name in installed if name in FAMILY and name not in wanted}
-    if changes or leaving:
-        leaving |= _orphans(environment, wanted, leaving)
+    leaving |= _orphans(environment, wanted, leaving)
     broken = _broken(environment, wanted, leaving)
     leaving |= {one.name for one in broken if one.removed}
     for name in leaving:
@@ -46,7 +53,7 @@ def _orphans(environment: Environment, wanted: Mapping[str, str], leaving: Itera
     """Runtime libraries that only what leaves (or is replaced) needed."""
     gone = set(leaving)
     stays = {name for name in environment.installed if name not in gone and name not in wanted}
-    candidates = {name for name in stays if _RUNTIME.fullmatch(name)}
+    candidates = {name for name in stays if _RUNTIME.fullmatch(name) and not environment.installed[name].requested}
     # Walk from what certainly stays: whatever it reaches is needed.
     needed: set[str] = set()
     queue = [name for name in stays if name not in candidates]

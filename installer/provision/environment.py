@@ -40,7 +40,10 @@ class Python:
 
 @frozen
 class Installed:
-    """One distribution: its normalized name, version, and what it requires (PEP 508 texts)."""
+    """One distribution: its normalized name, version, and what it requires (PEP 508 texts).
+
+    `requested`: somebody installed it by name (and not as a dependency).
+    """
 
     name: str
     version: str
@@ -48,6 +51,7 @@ class Installed:
     installer: str | None = None
     editable: bool = False
     record: bool = True
+    requested: bool = False
 
 
 @frozen

@@ -132,6 +132,7 @@ def installed_in(site: Path) -> Mapping[str, Installed]:
                 installer=(_text(info / "INSTALLER") or "").strip() or None,
                 editable='"editable"' in origin and "true" in origin,
                 record=(info / "RECORD").is_file(),
+                requested=(info / "REQUESTED").is_file(),
             ),
         )
     return MappingProxyType(found)
