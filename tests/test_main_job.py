@@ -167,6 +167,33 @@ class TestSwap:
         assert not list(person.env.rglob("xformers*"))
 
 
+class TestBack:
+    def test_a_rollback_needs_no_network_and_brings_the_lock_back_too(self, plain: Person) -> None:
+        assert plain.run("--torch", "2.9.1").code == 0
+        lock = (plain.folder / "pylock.provision.toml").read_text()
+        before = tree_state(plain.env)
+        assert plain.run("--torch", "2.15.0").code == 0
+        back = plain.run("rollback", "--json", environ={"PROVISION_INDEX_BASE": "http://127.0.0.1:9"})
+        assert back.code == 0, back.out
+        assert back.data["before"] == "2.15.0+cpu"
+        assert back.data["after"] == "2.9.1+cpu"
+        assert (plain.folder / "pylock.provision.toml").read_text() == lock
+        assert tree_state(plain.env) == before
+        again = plain.run("rollback", "--json")
+        assert again.data["after"] == "2.15.0+cpu"
+
+    def test_the_history_tells_what_is_there_and_what_was(self, plain: Person) -> None:
+        assert plain.run("--torch", "2.9.1").code == 0
+        assert plain.run("--torch", "2.15.0").code == 0
+        rows = plain.run("history", "--json").data["generations"]
+        assert [(row["torch"], row["live"]) for row in rows] == [("2.15.0+cpu", True), ("2.9.1+cpu", False)]
+
+    def test_with_nothing_to_go_back_to_it_says_so(self, plain: Person) -> None:
+        run = plain.run("rollback")
+        assert run.code == 4
+        assert run.err.startswith("error[")
+
+
 class TestNotProven:
     @pytest.mark.parametrize(
         ("behaviour", "said"),

@@ -49,7 +49,6 @@ def lock_for(
 def write_lock(prefix: Path, text: str, console: Console) -> Path | None:
     """Put the lock beside the environment; a file there that is not ours stays. Raises AfterCommitFailed."""
     path = prefix.parent / FILE_NAME
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.exists():
             known = path.read_text(encoding="utf-8", errors="replace")
@@ -58,16 +57,35 @@ def write_lock(prefix: Path, text: str, console: Console) -> Path | None:
             if not is_ours(known):
                 console.message("warning", "foreign-lock", f"{path} was not written by provision and stays as it is")
                 return None
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        _replace(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise AfterCommitFailed(
             f"the new environment is in place, but its lock {path} could not be written: {error.strerror or error}",
             code="lock-not-written",
             hint="make the folder writable and run provision again; nothing else is missing",
         ) from error
     return path
+
+
+def restore_lock(prefix: Path, text: str | None) -> None:
+    """After a rollback: the lock of the generation that is back, or none of ours where it had none."""
+    path = prefix.parent / FILE_NAME
+    if path.exists() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
+        return
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        _replace(path, text)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def stamp(job: Job, machine: Machine, environment: Environment, build: Build) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .checks import Check, Status, Verification
+from .checks import Check, Finding, Severity, Status, Verification
 
 if TYPE_CHECKING:
     from .machine import Gpu, Machine
     from .plan import Plan
+
+SEVERITIES = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.HINT: "-"}
 
 MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "-"}
 
@@ -198,3 +200,19 @@ def check_line(check: Check) -> str:
     else:
         fact = check.detail or check.actual or ""
     return f"  [{MARKS[check.status]}] {check.name + gpu:<28} {fact}".rstrip()
+
+
+def finding_lines(findings: Iterable[Finding]) -> list[str]:
+    """`provision doctor`: a mark and a title, then evidence, cause and fix; the count last."""
+    findings = tuple(findings)
+    lines = []
+    for one in findings:
+        lines.append(f"[{SEVERITIES[one.severity]}] {one.title}   ({one.code})")
+        lines.append(f"    seen:  {one.evidence}")
+        lines.append(f"    cause: {one.cause}")
+        if one.remedy:
+            lines.append(f"    do:    {one.remedy}")
+        lines += [f"    fix:   {' '.join(argv)}" for argv in one.fix or ()]
+    counts = {severity: sum(one.severity is severity for one in findings) for severity in Severity}
+    words = [f"{count} {severity.value}{'s' if count > 1 else ''}" for severity, count in counts.items() if count]
+    return [*lines, ", ".join(words)] if findings else []

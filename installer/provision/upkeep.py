@@ -10,6 +10,7 @@ from .errors import BadData, ExitCode, TargetUnusable
 from .report import Result
 
 if TYPE_CHECKING:
+    from .checks import Finding
     from .console import Console
     from .host import Host
     from .job import Job
@@ -69,6 +70,8 @@ def history(job: Job) -> Result:
 
     generations = transaction.history(_prefix(job))
     rows = [generation.to_json() for generation in generations]
+    for row in rows:
+        row["note"] = {name: found for name, found in row["note"].items() if name != "lock"}
     lines = [
         f"{'now' if one.live else '   '}  {one.id}  torch {one.torch or '-':<16} {one.made[:16].replace('T', ' ')}"
         for one in generations
@@ -77,18 +80,30 @@ def history(job: Job) -> Result:
 
 
 def rollback(job: Job, host: Host, console: Console, *, generation: str | None) -> Result:
-    """One exchange, without a network; the state that leaves becomes a generation itself."""
+    """One exchange, without a network; the state that leaves becomes a generation. Its lock comes back with it."""
     from . import transaction
-    from .detect.environment import inspect_environment
+    from . import verify as proofs
+    from .checks import Depth
+    from .detect.environment import inspect_environment, interpreter
+    from .facts import machine_for
+    from .record import restore_lock
+    from .screens import proof_phrase
 
     prefix = _prefix(job)
     before = inspect_environment(prefix).version("torch")
-    transaction.rollback(prefix, generation)
+    live = transaction.rollback(prefix, generation, say=console.progress)
+    restore_lock(prefix, live.note.get("lock") if live else None)
     after = inspect_environment(prefix)
-    now = after.version("torch") if after.exists else None
-    data = {"environment": str(prefix), "before": before, "after": now}
-    lines = (f"{prefix}: torch {before or 'none'} → {now or ('none' if after.exists else 'no environment')}",)
-    return Result(command="rollback", data=data, lines=lines)
+    now = after.version("torch")
+    there = f"torch {now or 'none'}" if after.exists else "no environment"
+    console.line(f"{prefix}: torch {before or 'none'} → {there}")
+    data = {"environment": str(prefix), "before": before, "after": now, "generation": live.id if live else None}
+    if now is None:
+        return Result(command="rollback", data=data)
+    verification = proofs.verify(host, python=interpreter(prefix), machine=machine_for(job, host), depth=Depth.QUICK)
+    failed = "; ".join(f"{check.name}: {check.actual or check.detail or 'failed'}" for check in verification.failed)
+    line = f"Verified  {proof_phrase(verification)}" if verification.ok else f"! it is as it was, and fails: {failed}"
+    return Result(command="rollback", data=data | {"verification": verification.to_json()}, lines=(line,))
 
 
 def profiles(name: str | None) -> Result:
@@ -187,3 +202,67 @@ def clean(job: Job, console: Console, *, failures: bool, cache: bool, everything
         removed.append(str(path))
     lines = [f" - {one}" for one in removed] or ["nothing to remove"]
     return Result(command="clean", data={"removed": removed}, lines=tuple(lines))
+
+
+def doctor(job: Job, host: Host, console: Console, *, log: str | None, fix: bool, report: Path | None) -> Result:
+    """What is wrong with this machine and environment, or what an error text means. Exit 1 where something is."""
+    from .checks import Severity
+    from .screens import finding_lines
+
+    if log is not None:
+        from .symptoms import explain_log
+
+        findings = explain_log(_log_text(log))
+        lines = finding_lines(findings) or ["unknown: nothing in this text is an error that is known here"]
+        return _findings(findings, lines, grave=findings)
+    from .checkup import checkup, report_text
+    from .facts import machine_for
+    from .propose import environment_for
+
+    environment = environment_for(job)
+    visit = checkup(host, machine_for(job, host), environment)
+    if report is not None:
+        report.write_text(report_text(host, visit), encoding="utf-8")
+        console.message("info", "report", f"the report is in {report}; read it before you send it")
+    if fix and any(("provision",) in (finding.fix or ()) for finding in visit.findings):
+        from .workflow import provision
+
+        console.lines(finding_lines(visit.findings))
+        provision(job, host, console)
+        visit = checkup(host, machine_for(job, host), environment_for(job))
+    grave = tuple(one for one in visit.findings if one.severity is not Severity.HINT)
+    return _findings(visit.findings, finding_lines(visit.findings) or ["all good"], grave=grave)
+
+
+def _findings(findings: tuple[Finding, ...], lines: list[str], *, grave: tuple[Finding, ...]) -> Result:
+    return Result(
+        command="doctor",
+        data={"findings": [finding.to_json() for finding in findings]},
+        lines=tuple(lines),
+        exit_code=ExitCode.FINDINGS if grave else ExitCode.OK,
+    )
+
+
+def _log_text(log: str) -> str:
+    """The text of a file, or of stdin. Raises UsageProblem."""
+    import sys
+
+    from .errors import UsageProblem
+
+    if log == "-":
+        return sys.stdin.read()
+    try:
+        return Path(log).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageProblem(
+            f"the log {log} cannot be read: {error.strerror}", hint="give a file, or - for stdin"
+        ) from None
+
+
+def explain(code: str) -> Result:
+    """What a code means, offline."""
+    from . import explain as explaining
+
+    found = explaining.explain(code)
+    data = {"code": code, "explanations": [one.to_json() for one in found]}
+    return Result(command="explain", data=data, lines=tuple(explaining.explanation_lines(found)))

@@ -139,7 +139,7 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
             raise not_proven(build, verification)
         console.line(f"Verified  {proof_phrase(verification)}")
         text = lock_for(task.machine, task.environment, ready, task.profile, verification)
-        note = {"torch": build.requirement, "backend": build.backend, "profile": task.profile.name}
+        note = {"torch": build.requirement, "backend": build.backend, "profile": task.profile.name, "lock": text}
         generation = staging.commit(note=note)
     shown = os.path.relpath(prefix)
     console.line(f"Swapped   {shown}; the old one is kept" if task.environment.exists else f"Made      {shown}")
