@@ -373,7 +373,8 @@ def test_the_folder_can_be_copied_and_used_alone(tmp_path: Path) -> None:
 NVCC = shutil.which("nvcc")
 
 
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc (Debian: nvidia-cuda-toolkit)")
+@pytest.mark.slow
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc, of NVIDIA's CUDA toolkit")
 def test_what_nvcc_was_asked_for_is_what_is_found(tmp_path: Path) -> None:
     assert NVCC is not None
     (tmp_path / "kernel.cu").write_text("__global__ void kernel(int *p) { *p = 1; }\n")
