@@ -171,6 +171,10 @@ BROKEN: dict[str, tuple[str, Callable[[Patient], object]]] = {
     "a folder that pip left": ("half-removed", lambda it: (it.site / "~orch" / "lib").mkdir(parents=True)),
     "two records of torch": ("duplicate-install", duplicate),
     "a library of torch is gone": ("missing-files", lambda it: (it.site / "torch/lib/libtorch_cpu.so").unlink()),
+    "a library of torch is cut short": (
+        "missing-files",
+        lambda it: (it.site / "torch/lib/libtorch_cuda.so").write_bytes(b"\x7fELF"),
+    ),
     "METADATA is gone": ("broken-metadata", lambda it: (it.info("torch") / "METADATA").unlink()),
     "RECORD is gone": ("broken-metadata", lambda it: (it.info("torch") / "RECORD").unlink()),
     "torch without metadata": ("broken-metadata", lambda it: shutil.rmtree(it.info("torch"))),
@@ -265,7 +269,8 @@ def test_what_only_shows_when_torch_runs_is_named_by_its_words(patient: Patient,
 
 def test_a_torch_that_ends_its_interpreter_is_still_diagnosed(patient: Patient) -> None:
     patient.torch()
-    (patient.site / "torch" / "__init__.py").write_text("import os\nos._exit(3)")
+    package = patient.site / "torch" / "__init__.py"
+    package.write_text("import os\nos._exit(3)".ljust(package.stat().st_size))
     found = patient.findings()
     assert found["torch-import-fails"].evidence == "the process ended with code 3"
 

@@ -58,6 +58,7 @@ def checkup(
     around = ask_surroundings(host, machine, environment, site)
     with suppress(OSError):
         around = replace(around, unfinished=transaction.unfinished(environment.prefix))
+        around = replace(around, damaged=transaction.damaged(environment.prefix) if environment.exists else {})
     around = replace(around, drift=lock_drift(environment, _lock_text(environment.prefix)))
     case = Case(
         machine=machine,

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..binaries import parse_record
 from ..doctor.case import Shadow, Surroundings
 from ..environment import Environment
 from ..errors import BadData
@@ -24,11 +23,6 @@ from ..settings import Settings, ask_settings
 from .environment import normalize
 
 VARIABLES = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "PYTHONNOUSERSITE", "TMPDIR", "UV_TORCH_BACKEND")
-
-WATCHED = re.compile(
-    r"torch|torchvision|torchaudio|torchcodec|triton|xformers|flash-attn|bitsandbytes|vllm|numpy|nvidia-[\w-]+"
-)
-"""Distributions whose recorded files are looked for: torch and what it loads."""
 
 TOPS = {"torch": "torch", "torchvision": "torchvision", "torchaudio": "torchaudio", "triton": "triton"}
 """Top folders of the torch family and the distributions to which they belong."""
@@ -50,7 +44,6 @@ def ask_surroundings(host: Host, machine: Machine, environment: Environment, sit
         metadata_of=tuple(inside.metadata()),
         broken_metadata=tuple(inside.broken_metadata()),
         unowned=tuple(inside.unowned()),
-        missing_files=dict(inside.missing_files()),
         built_for=dict(inside.built_for()),
         library_cudas=tuple(parse_library_cudas(inside.listed("bitsandbytes"))),
         variables=variables,
@@ -140,25 +133,6 @@ class _Site:
         for top, name in TOPS.items():
             if top in self.names and name not in known | eggs and self.listed(top):
                 yield top
-
-    def missing_files(self) -> Iterator[tuple[str, tuple[int, int, str]]]:
-        """Watched distributions whose recorded files are not all there."""
-        for info, (name, _) in zip(self.infos, self.metadata(), strict=True):
-            record = self.text(info, "RECORD") if WATCHED.fullmatch(name) else None
-            paths = [path for path in parse_record(record or "") if not path.endswith(".pyc") and ".." not in path]
-            gone = list(self._gone(paths))
-            if gone:
-                yield name, (len(gone), len(paths), gone[0])
-
-    def _gone(self, paths: Iterable[str]) -> Iterator[str]:
-        """Which of these are not there: one look into each folder."""
-        seen: dict[str, frozenset[str]] = {}
-        for path in paths:
-            folder, _, name = path.rpartition("/")
-            if folder not in seen:
-                seen[folder] = frozenset(self.listed(*folder.split("/")) if folder else self.names)
-            if name and name not in seen[folder]:
-                yield path
 
     def built_for(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         """What compiled packages say they were built for."""

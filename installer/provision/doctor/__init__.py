@@ -20,7 +20,7 @@ from . import package_rules as packages
 from . import torch_rules as torch
 from .case import Case, Shadow, Surroundings
 
-__all__ = ["RULES", "Case", "Shadow", "Surroundings", "diagnose", "explain_log", "litter", "meaning"]
+__all__ = ["RULES", "Case", "Shadow", "Surroundings", "diagnose", "explain_log", "meaning"]
 
 TABLE = Path(__file__).parent.parent / "data" / "findings.toml"
 
@@ -125,8 +125,3 @@ def _own() -> Mapping[str, Meaning]:
         return {code: parse_meaning(code, row) for code, row in data.items()}
     except (OSError, tomllib.TOMLDecodeError, KeyError, ValueError) as error:
         raise BadData(f"{TABLE.name} cannot be read: {error!r}", hint="install torch-provision again") from error
-
-
-def litter(around: Surroundings) -> tuple[str, ...]:
-    """The names in site-packages that can be removed without loss: what an interrupted pip left."""
-    return around.leftovers

@@ -39,7 +39,7 @@ class Surroundings:
     torch_libraries: the names in `torch/lib`; torch_python: the Python of its `_C` extension ("3.12")
     leftovers: folders that pip left when it was interrupted (`~orch`); metadata_of: every `.dist-info`'s (name,
     version); broken_metadata: (folder, what is wrong); unowned: top folders of the torch family without metadata
-    missing_files: distribution → (how many of its recorded files are gone, of how many, the first of them)
+    damaged: distribution → what of its recorded files is missing or cut short (`transaction.damaged`)
     built_for: compiled package → what it says it was built for ("torch": "2.7.0", "cuda": "12.8", "python": "3.11")
     library_cudas: the CUDA versions for which bitsandbytes has a library
     variables: the environment variables that matter; shadows, stubs, pythonpath, user_site: what they lead to
@@ -58,7 +58,7 @@ class Surroundings:
     metadata_of: tuple[tuple[str, str], ...] = ()
     broken_metadata: tuple[tuple[str, str], ...] = ()
     unowned: tuple[str, ...] = ()
-    missing_files: Mapping[str, tuple[int, int, str]] = MappingProxyType({})
+    damaged: Mapping[str, str] = _NOTHING
     built_for: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     library_cudas: tuple[str, ...] = ()
     variables: Mapping[str, str] = _NOTHING

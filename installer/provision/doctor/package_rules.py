@@ -21,6 +21,9 @@ _CUDA_PARTS = re.compile(
 )
 """NVIDIA's libraries; without a suffix they are those of CUDA 13 and later. Other nvidia-* packages are not CUDA."""
 
+_LOADED = re.compile(r"torch\w*|triton|xformers|flash-attn|bitsandbytes|vllm|numpy|nvidia-[\w-]+")
+"""torch and what it loads: others may have been trimmed on purpose."""
+
 _UNPINNED_TORCHAUDIO = Version("2.11")
 """From this version on torchaudio is built against torch's stable interface: any later torch will do."""
 
@@ -49,12 +52,13 @@ def broken_metadata(case: Case) -> str | None:
 
 
 def missing_files(case: Case) -> str | None:
-    """Recorded files that are gone."""
+    """Recorded files of torch, or of what it loads, that are gone or cut short."""
     words = [
-        f"{gone} of {total} files of {name} are gone, such as {first}"
-        for name, (gone, total, first) in case.around.missing_files.items()
+        f"{name}: {problem}"
+        for name, problem in case.around.damaged.items()
+        if _LOADED.fullmatch(name) and not re.search(r"METADATA|RECORD", problem)
     ]
-    return "; ".join(words[:3]) or None
+    return listed(words, most=3) if words else None
 
 
 def torchvision(case: Case) -> str | None:
