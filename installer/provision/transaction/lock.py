@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import TargetUnusable
@@ -148,7 +148,7 @@ else:  # not yet seen on Windows
 
 
 @contextlib.contextmanager
-def neighbours_lock(tree: Path, *, seconds: float = 10.0):  # type: ignore[no-untyped-def]
+def neighbours_lock(tree: Path, *, seconds: float = 10.0) -> Iterator[None]:
     """Hold uv's own lock of an environment (`.lock` in it), where uv has made one, so that no uv is half way.
 
     Raises TargetUnusable(code="locked") when another uv does not let go within `seconds`.

@@ -50,9 +50,7 @@ _WEAKENS = {
 def choose_place(target: Path) -> Place:
     """Whether the generations lie beside the environment or inside it. Raises TargetUnusable where neither works."""
     beside, inside = Place(target=target), Place(target=target, inside=True)
-    if os.environ.get(VARIABLE) == Tier.INSIDE:
-        return inside
-    if target.is_dir() and is_mount_point(target):
+    if target.is_dir() and (is_mount_point(target) or os.environ.get(VARIABLE) == Tier.INSIDE):
         return inside
     parent = target.parent
     if os.access(parent, os.W_OK | os.X_OK):
@@ -71,14 +69,9 @@ def choose_place(target: Path) -> Place:
 
 def probe(place: Place, *trees: Path) -> Tier:
     """The strongest tier that works here for the environment and `trees`. Raises TargetUnusable and OSError."""
-    forced = os.environ.get(VARIABLE)
-    if forced:
-        try:
-            return Tier(forced)
-        except ValueError:
-            raise TargetUnusable(
-                f"{VARIABLE}={forced}: there is no such way", code="tier", hint=f"one of {', '.join(Tier)}"
-            ) from None
+    forced = _forced()
+    if forced is not None and (forced is Tier.INSIDE) == place.inside:
+        return forced
     if place.inside:
         if not all(_can_be_renamed(place, tree) for tree in place.target.iterdir() if _is_folder(tree)):
             raise TargetUnusable(
@@ -90,6 +83,13 @@ def probe(place: Place, *trees: Path) -> Tier:
     if not all(_can_be_renamed(place, tree) for tree in (place.target, *trees) if tree.is_dir()):
         return Tier.COPY_UP
     return Tier.EXCHANGE if can_exchange(place.root) else Tier.RENAMES
+
+
+def _forced() -> Tier | None:
+    name = os.environ.get(VARIABLE)
+    if name and name not in set(Tier):
+        raise TargetUnusable(f"{VARIABLE}={name}: there is no such way", code="tier", hint=f"one of {', '.join(Tier)}")
+    return Tier(name) if name else None
 
 
 def can_exchange(folder: Path) -> bool:
