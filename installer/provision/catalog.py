@@ -46,14 +46,16 @@ class SourceKind(StrEnum):
 
 @frozen
 class Source:
-    """One place that wheels come from. `label` is what a screen shows; `url` may carry the user's credentials.
+    """One place that wheels come from. `label` is what a screen shows; `url` carries no credentials.
 
     For the PyTorch index (or a mirror of it) `url` is the base above the backends: https://download.pytorch.org/whl.
+    `flat`: a mirror with one page of links (as pip's find-links) for each backend instead of an index.
     """
 
     kind: SourceKind
     url: str
     label: str
+    flat: bool = False
 
 
 @frozen

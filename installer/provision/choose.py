@@ -9,22 +9,25 @@ alone, and says so.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .catalog import Build, Catalog, Channel, Source, SourceKind, load_catalog
+from .catalog import PYTORCH_INDEX, Build, Catalog, Channel, SourceKind, load_catalog
 from .console import Console
-from .errors import InstallFailed
+from .errors import InstallFailed, UsageProblem
 from .job import Job
-from .machine import Machine
+from .machine import Machine, Vendor
 from .resolve import Request, Resolution, resolve
-from .values import frozen
+from .values import frozen, replace
 
 if TYPE_CHECKING:
     from .host import Host
     from .index import Survey
     from .settings import Settings
+
+_BACKEND = re.compile(r"cpu|xpu|cu\d{2,3}|rocm\d+(\.\d+)*")
 
 
 @frozen
@@ -32,38 +35,95 @@ class Decision:
     """The resolution and what it rests on. `from_table`: the shipped table answered alone."""
 
     resolution: Resolution
+    request: Request
+    catalog: Catalog
     from_table: bool
     settings: Settings | None = None
+    survey: Survey | None = None
 
 
-def decide(job: Job, host: Host, console: Console, machine: Machine, request: Request, *, executing: bool) -> Decision:
-    """Choose a build. Raises InstallFailed (`network`) where every source is out of reach."""
+def decide(
+    job: Job,
+    host: Host,
+    console: Console,
+    machine: Machine,
+    request: Request,
+    *,
+    executing: bool,
+    prefix: Path | None = None,
+) -> Decision:
+    """Choose a build for the environment at `prefix`. Raises InstallFailed where every source is out of reach."""
     catalog = _catalog(job)
-    table = resolve(machine, request, catalog)
-    if job.as_of or (job.offline and (job.foreign or not executing)):
-        return Decision(resolution=table, from_table=True)
+    table = _from_table(machine, request, catalog, job)
+    alone = Decision(resolution=table, request=request, catalog=catalog, from_table=True)
+    if job.as_of:
+        return alone
+    if job.offline and job.foreign and not executing:
+        _say_table_alone(catalog, console)
+        return alone
+    from .index import age_phrase, remarks
     from .listings import with_listings
     from .settings import ask_settings
 
-    settings = ask_settings(host)
-    answers = _ask(job, host, console, settings, catalog, table)
-    pytorch = next((source for source in answers.reached if source.kind is SourceKind.PYTORCH_INDEX), None)
-    for source, problem in answers.unreachable.items():
-        console.message("warning", "source-unreachable", f"{source.label} could not be reached: {problem}")
-    if pytorch is None and job.foreign and not executing:
-        console.message("info", "from-table", "answered from the shipped table: what is on the index now was not seen")
-        return Decision(resolution=table, settings=settings, from_table=True)
+    settings = ask_settings(host, prefix=prefix, base=job.base_as_given)
+    answers = _ask(job, host, settings, catalog, table, machine, request)
+    pytorch = any(source.kind is SourceKind.PYTORCH_INDEX for source in answers.reached)
+    for remark in () if job.offline else remarks(answers):
+        console.message(remark.level, remark.code, remark.text)
+    if (job.offline and not answers.reached) or (job.foreign and not pytorch and not executing):
+        _say_table_alone(catalog, console)
+        return replace(alone, settings=settings)
     if not answers.reached:
-        if job.offline:
-            return Decision(resolution=table, settings=settings, from_table=True)
-        raise InstallFailed(
-            "no source of torch could be reached: " + _problems(answers.unreachable),
-            code="network",
-            hint="check the connection and the proxy variables, name a mirror with --index-base, "
-            "or see what would be chosen: provision plan --offline",
-        )
+        raise _out_of_reach(answers)
+    if job.offline:
+        age = f" kept {age_phrase(answers.oldest)} ago" if answers.oldest is not None else ""
+        console.message("info", "from-cache", f"offline: answered from index pages{age} and the shipped table")
     live = with_listings(catalog, answers.listings, reached=answers.reached)
-    return Decision(resolution=resolve(machine, request, live), settings=settings, from_table=False)
+    return Decision(
+        resolution=resolve(machine, request, live),
+        request=request,
+        catalog=live,
+        settings=settings,
+        survey=answers,
+        from_table=False,
+    )
+
+
+def _from_table(machine: Machine, request: Request, catalog: Catalog, job: Job) -> Resolution:
+    """What the table alone would say; of a backend that it does not know, an index may (`--backend cu134`)."""
+    try:
+        return resolve(machine, request, catalog)
+    except UsageProblem as problem:
+        if (
+            problem.code != "unknown-backend"
+            or job.offline
+            or job.as_of
+            or not _BACKEND.fullmatch(request.backend or "")
+        ):
+            raise
+        return resolve(machine, replace(request, backend=None), catalog)
+
+
+def _say_table_alone(catalog: Catalog, console: Console) -> None:
+    text = f"answered from the shipped table of {catalog.read}: what is on the index now was not seen"
+    console.message("info", "from-table", text)
+
+
+def _out_of_reach(answers: Survey) -> InstallFailed:
+    """No source at all: exit 5, with the class of cause of the first."""
+    from .uv import HINTS
+
+    cause = next((answer.cause for answer in answers.missed.values()), "network")
+    hints = {
+        "network": "check the connection and the proxy variables, name a mirror with --index-base, "
+        "or see what would be chosen: provision plan --offline"
+    }
+    problems = "; ".join(f"{source.label}: {problem}" for source, problem in answers.unreachable.items())
+    return InstallFailed(
+        f"no source of torch could be reached: {problems or 'none is configured (no-index)'}",
+        code=cause,
+        hint=hints.get(cause, HINTS.get(cause)),
+    )
 
 
 def _catalog(job: Job) -> Catalog:
@@ -72,49 +132,73 @@ def _catalog(job: Job) -> Catalog:
         return catalog
     import datetime as dt
 
-    from .errors import UsageProblem
-
     try:
         return catalog.as_of(dt.date.fromisoformat(job.as_of))
     except ValueError:
         raise UsageProblem(f"--as-of {job.as_of!r} is not a day", hint="for example: --as-of 2025-11-20") from None
 
 
-def _ask(job: Job, host: Host, console: Console, settings: Settings, catalog: Catalog, table: Resolution) -> Survey:
+def _ask(
+    job: Job,
+    host: Host,
+    settings: Settings,
+    catalog: Catalog,
+    table: Resolution,
+    machine: Machine,
+    request: Request,
+) -> Survey:
     """Ask the PyTorch index for the backends that could matter, and the user's sources; then, if need be, the rest."""
     from . import uv
-    from .index import Survey, http_fetch, package_index_question, pytorch_questions, survey, user_questions
+    from .index import Survey, package_index_question, pytorch_questions, survey, user_questions
     from .settings import uv_environment
 
-    fetch = http_fetch(settings)
     cache = cache_folder()
-    questions = pytorch_questions(job.base, _worth_asking(table, catalog))
-    first = survey([*questions, *user_questions(settings)], fetch, cache, offline=job.offline)
+    pages = _worth_asking(table, catalog, machine, request)
+    closed = settings.no_index and job.base == PYTORCH_INDEX  # pip's no-index: nothing but what is named
+    questions = [] if closed else pytorch_questions(job.base, pages)
+    first = survey([*questions, *user_questions(settings)], settings, cache, offline=job.offline)
     reached = {source.kind for source in first.reached}
     if SourceKind.PYTORCH_INDEX in reached or settings.index_url or settings.no_index:
         return first
     address = uv.default_index(host, uv.find_uv(host), uv_environment(settings, os.environ))
     if address is None:
         return first
-    rest = survey([package_index_question(address)], fetch, cache, offline=job.offline)
+    rest = survey([package_index_question(address)], settings, cache, offline=job.offline)
     return Survey(answers=first.answers + rest.answers)
 
 
-def _worth_asking(table: Resolution, catalog: Catalog) -> Iterable[tuple[str, Channel]]:
-    """The pages that hold candidates; where there are none, those of the newest builds: perhaps that has changed."""
+def _worth_asking(table: Resolution, catalog: Catalog, machine: Machine, request: Request) -> list[tuple[str, Channel]]:
+    """The pages that hold candidates (without any, the newest builds: perhaps that has changed), and new backends."""
     builds: Iterable[Build] = table.candidates
     if not table.candidates:
         newest = max((one.build.torch for one in table.rejected), default=None)
         builds = [one.build for one in table.rejected if one.build.torch == newest]
-    pages = dict.fromkeys((build.backend, build.channel) for build in builds)
-    return list(pages)[:8] or [("cpu", Channel.STABLE)]
+    pages = list(dict.fromkeys((build.backend, build.channel) for build in builds))[:8]
+    if request.backend and all(request.backend != backend for backend, _ in pages):
+        pages.insert(0, (request.backend, request.channel or Channel.STABLE))
+    elif request.backend is None and request.channel in (None, Channel.STABLE):
+        pages += [(backend, Channel.STABLE) for backend in new_backends(catalog, machine)]
+    return pages or [("cpu", Channel.STABLE)]
 
 
-def _problems(unreachable: Mapping[Source, str]) -> str:
+def new_backends(catalog: Catalog, machine: Machine) -> list[str]:
+    """The CUDA backends that the table lacks and an index may have by now: of the newest toolkit's next minors.
 
-    from .settings import redact
-
-    return "; ".join(f"{source.label}: {redact(problem)}" for source, problem in unreachable.items())
+    As far as the driver serves them, and two more (a driver also runs later minors of its major). Only where there is
+    an NVIDIA GPU to use them.
+    """
+    driver = next((one for one in machine.drivers if one.vendor is Vendor.NVIDIA and one.cuda), None)
+    known = {
+        (int(match[1]), int(match[2]))
+        for build in catalog.builds
+        if (match := re.fullmatch(r"cu(\d+)(\d)", build.backend))
+    }
+    if driver is None or not known or not any(gpu.vendor is Vendor.NVIDIA for gpu in machine.gpus):
+        return []
+    major, minor = max(known)
+    served = [int(part) for part in str(driver.cuda).split(".")[:2]]
+    last = max(minor + 2, served[1]) if served[0] == major and len(served) > 1 else minor + 2
+    return [f"cu{major}{later}" for later in range(minor + 1, min(last, 9) + 1)] if served[0] >= major else []
 
 
 def cache_folder() -> Path:

@@ -1,48 +1,40 @@
 """What do the wheel indexes hold right now?
 
 Asks simple indexes (download.pytorch.org, a mirror, the user's own, the default package index), find-links pages and
-local folders for their torch wheels; `pages` reads the answers. Facts about download.pytorch.org (`%2B` in file names,
-absolute links to another host, 403 for what is absent, pages good for 600 s): pytorch/test-infra
-s3_management/manage_v2.py, read 2026-11-20.
-Pages are kept under the user's cache directory, asked for again when they are older
-than that, and answer alone when offline.
+local folders for their torch wheels; `pages` reads the answers, `fetch` goes over the network, `kept` remembers. Facts
+about download.pytorch.org (`%2B` in file names, absolute links to another host, 403 for what is absent, pages good for
+600 s): pytorch/test-infra s3_management/manage_v2.py, read 2026-11-20.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from .catalog import PACKAGE_INDEX_LABEL, Channel, Listing, Source, SourceKind, Wheel, page_url, pytorch_index
-from .pages import Page, links_in_folder, looks_like_index, parse_page
-from .settings import Settings, redact
-from .values import fields, frozen
+from .catalog import (
+    PACKAGE_INDEX_LABEL,
+    PYTORCH_INDEX,
+    Channel,
+    Listing,
+    Source,
+    SourceKind,
+    Wheel,
+    page_url,
+    pytorch_index,
+)
+from .kept import Got, Kept
+from .pages import Page, links_in_folder, looks_like_index, parse_page, title_of
+from .settings import Settings
+from .values import frozen, replace
 
-if TYPE_CHECKING:
-    import urllib.request
-
-FRESH_SECONDS = 600
-"""How long a page is good for without asking again: the `max-age` that download.pytorch.org sends."""
-
-CONNECT_SECONDS = 6.0
-"""How long one source may stay silent before it counts as out of reach."""
-
-PAGE_SECONDS = 30.0
-"""How long one page may take in all, however steadily it drips."""
-
-PAGE_BYTES = 64 * 1024 * 1024
-"""More than this is no index page."""
+ABSENT = (403, 404, 410)
+"""What an index answers where it has no such page: the PyTorch index 403, others 404."""
 
 
 @frozen
 class Question:
-    """One page to ask for. `folder` is a local find-links folder instead."""
+    """One page to ask for; its `url` may be a local folder."""
 
     source: Source
     url: str
@@ -52,12 +44,26 @@ class Question:
 
 @frozen
 class Answer:
-    """What a question brought: a listing, or why there is none. `age` is in seconds where the page came from disk."""
+    """What a question brought: a listing, or why there is none (`problem`, of the class `cause`).
+
+    `age` is in seconds where the page came from disk; `stale` says why it did although it was old.
+    """
 
     question: Question
     listing: Listing | None = None
     problem: str | None = None
+    cause: str = "network"
     age: float | None = None
+    stale: str | None = None
+
+
+@frozen
+class Remark:
+    """Something that a person should hear about the sources."""
+
+    level: str
+    code: str
+    text: str
 
 
 @frozen
@@ -75,18 +81,28 @@ class Survey:
         return tuple(dict.fromkeys(answer.question.source for answer in self.answers if answer.problem is None))
 
     @property
+    def missed(self) -> Mapping[Source, Answer]:
+        """Each source that could not be reached, with the answer that says why."""
+        reached = set(self.reached)
+        missed: dict[Source, Answer] = {}
+        for answer in self.answers:
+            if answer.problem is not None and answer.question.source not in reached:
+                missed.setdefault(answer.question.source, answer)
+        return missed
+
+    @property
     def unreachable(self) -> Mapping[Source, str]:
         """Source → why it could not be reached."""
-        reached = set(self.reached)
-        return {
-            answer.question.source: answer.problem
-            for answer in self.answers
-            if answer.problem is not None and answer.question.source not in reached
-        }
+        return {source: answer.problem or "" for source, answer in self.missed.items()}
 
+    @property
+    def oldest(self) -> float | None:
+        """The age in seconds of the oldest page that was not asked for anew, None where there is none."""
+        return max((answer.age for answer in self.answers if answer.age is not None), default=None)
 
-Fetch = Callable[[str, Page | None], Page]
-"""Asks for one address; given the page known so far, may answer with it again. Raises OSError when out of reach."""
+    def wheels(self, source: Source) -> tuple[Wheel, ...]:
+        """The torch wheels that were seen there."""
+        return tuple(wheel for one in self.listings if one.source == source for wheel in one.wheels)
 
 
 def pytorch_questions(base: str, wanted: Iterable[tuple[str, Channel]]) -> list[Question]:
@@ -102,8 +118,7 @@ def user_questions(settings: Settings) -> list[Question]:
     """The torch pages of the user's own indexes and find-links, in pip's order."""
     questions = []
     if not settings.no_index:
-        indexes = [*([settings.index_url] if settings.index_url else []), *settings.extra_index_urls]
-        for url in indexes:
+        for url in [*([settings.index_url] if settings.index_url else []), *settings.extra_index_urls]:
             source = Source(kind=SourceKind.USER_INDEX, url=url.rstrip("/"), label=_place(url))
             questions.append(Question(source=source, url=f"{url.rstrip('/')}/torch/"))
     for link in settings.find_links:
@@ -118,217 +133,203 @@ def package_index_question(url: str) -> Question:
     return Question(source=source, url=f"{url.rstrip('/')}/torch/")
 
 
-def survey(questions: Sequence[Question], fetch: Fetch, cache: Path | None, *, offline: bool = False) -> Survey:
-    """Ask every question at once. Costs at most the slowest page; a dead source costs CONNECT_SECONDS."""
-    if not questions:
-        return Survey(answers=())
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(max_workers=min(8, len(questions))) as pool:
-        return Survey(answers=tuple(pool.map(lambda question: _ask(question, fetch, cache, offline), questions)))
+def survey(questions: Sequence[Question], settings: Settings, cache: Path | None, *, offline: bool = False) -> Survey:
+    """Ask every question at once. Costs at most the slowest page, and a minute whatever a server does."""
+    kept = Kept(settings, cache, offline=offline)
+    calls: list[Callable[[], Answer]] = [lambda question=question: _ask(question, kept) for question in questions]  # type: ignore[misc]
+    answers = _checked(kept.at_once([question.url for question in questions], calls), kept)
+    return Survey(answers=tuple(answers))
 
 
-def _ask(question: Question, fetch: Fetch, cache: Path | None, offline: bool) -> Answer:
-    folder = local_folder(question.url)
+def _ask(question: Question, kept: Kept) -> Answer:
     try:
-        if folder is not None and folder.is_dir() and question.source.kind is SourceKind.FIND_LINKS:
-            return Answer(question=question, listing=_listing(question, links_in_folder(folder)))
+        folder = local_folder(question.url)
         if folder is not None:
-            page = _local_page(folder, question.url)
-            return Answer(question=question, listing=_listing(question, parse_page(page)))
-        page, age = _through_cache(question.url, fetch, cache, offline)
-        if page.status in (403, 404, 410):
-            return Answer(question=question, listing=_listing(question, ()), age=age)
-        if page.status != 200:
-            return Answer(question=question, problem=f"answered with HTTP status {page.status}")
-        links = parse_page(page)
-        if not links and not looks_like_index(page):
-            return Answer(question=question, problem="answered with something that is not an index page")
-        return Answer(question=question, listing=_listing(question, links), age=age)
-    except FileNotFoundError:
-        return Answer(question=question, listing=_listing(question, ()))
+            return _in_folder(question, folder)
+        got = kept.page(question.url)
+        if got.page.status not in ABSENT:
+            return _read(question, got)
+        if question.source.kind is SourceKind.PYTORCH_INDEX and question.source.url != PYTORCH_INDEX:
+            flat = _ask_flat(question, kept)
+            if flat is not None:
+                return flat
+        return Answer(question=question, listing=_listing(question, ()), age=got.age, stale=got.stale)
     except OSError as error:
-        return Answer(question=question, problem=reason(error))
+        from .fetch import reason
+
+        cause, problem = reason(error)
+        return Answer(question=question, problem=problem + kept.through(question.url), cause=cause)
 
 
-def _through_cache(url: str, fetch: Fetch, cache: Path | None, offline: bool) -> tuple[Page, float | None]:
-    """The page, and its age in seconds where it was read from disk without asking."""
-    place = cache / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json" if cache else None
-    known = _load(place)
-    age = time.time() - known.fetched if known else 0.0
-    if known and (offline or 0 <= age < FRESH_SECONDS):
-        return known, age
-    if offline:
-        raise OSError("offline, and no page of it was kept")
-    try:
-        page = fetch(url, known)
-    except OSError:
-        if known:
-            return known, age
-        raise
-    if place and page.status == 200:
-        _keep(place, page)
-    return page, None
-
-
-def _load(place: Path | None) -> Page | None:
-    if place is None:
+def _ask_flat(question: Question, kept: Kept) -> Answer | None:
+    """Some mirrors have one page of links to all wheels of a backend (find-links) instead of an index."""
+    got = kept.page(question.url.removesuffix("torch/"))
+    if got.page.status != 200:
         return None
+    flat = replace(question, source=replace(question.source, flat=True))
+    listing = _listing(flat, parse_page(got.page))
+    return Answer(question=question, listing=listing, age=got.age, stale=got.stale) if listing.wheels else None
+
+
+def _read(question: Question, got: Got) -> Answer:
+    from .fetch import status_problem
+
+    page = got.page
+    if page.status != 200:
+        cause = "credentials" if page.status in (401, 407) else "network"
+        return Answer(question=question, problem=status_problem(page.status), cause=cause)
+    wheels = parse_page(page)
+    if not wheels and not looks_like_index(page):
+        return Answer(question=question, problem=_no_index(question.url, page))
+    return Answer(question=question, listing=_listing(question, wheels), age=got.age, stale=got.stale)
+
+
+def _no_index(url: str, page: Page) -> str:
+    title = title_of(page)
+    called = f' (it calls itself "{title}": a login page?)' if title else ""
+    there = urlsplit(page.url).netloc.rpartition("@")[2]
+    if there != urlsplit(url).netloc:
+        return f"sent us on to {there}, which answered with something that is not an index page{called}"
+    return f"answered with something that is not an index page{called}"
+
+
+def _in_folder(question: Question, folder: Path) -> Answer:
+    if question.source.kind is SourceKind.FIND_LINKS and folder.is_dir():
+        return Answer(question=question, listing=_listing(question, links_in_folder(folder)))
+    if question.source.kind is SourceKind.FIND_LINKS and not folder.exists():
+        return Answer(question=question, problem="there is no such folder")
     try:
-        return Page(**json.loads(place.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return Answer(question=question, listing=_listing(question, parse_page(_local_page(folder, question.url))))
+    except FileNotFoundError:
+        if folder.parent.is_dir():
+            return Answer(question=question, listing=_listing(question, ()))
+        return Answer(question=question, problem="there is no such folder")
+
+
+# A second look at the PyTorch index and its mirrors -----------------------------------------------------------------
+
+
+def _checked(answers: Sequence[Answer], kept: Kept) -> list[Answer]:
+    """The answers, where those of one mirror together say that it cannot serve: then all of them say so."""
+    problems = {}
+    for source in {answer.question.source for answer in answers if answer.question.source.url.startswith("http")}:
+        here = [answer for answer in answers if answer.question.source == source]
+        wheels = [wheel for answer in here if answer.listing for wheel in answer.listing.wheels]
+        absent = all(answer.listing is not None and not answer.listing.wheels for answer in here)
+        if source.kind is SourceKind.PYTORCH_INDEX and absent:
+            problems[source] = _nothing_there(here, kept)
+        elif wheels:
+            problems[source] = _elsewhere_out_of_reach(source, wheels, kept)
+        if problems.get(source) is None:
+            kept.keep_absent([answer.question.url for answer in here if answer.listing and not answer.listing.wheels])
+    return [
+        replace(answer, listing=None, problem=problem)
+        if answer.problem is None and (problem := problems.get(answer.question.source))
+        else answer
+        for answer in answers
+    ]
+
+
+def _nothing_there(answers: Sequence[Answer], kept: Kept) -> str | None:
+    """Not one page that was asked for is there. Where not even torch for the CPU is, this is no index of torch."""
+    control = pytorch_questions(answers[0].question.source.url, [("cpu", Channel.STABLE)])[0]
+    if any(answer.question.url == control.url for answer in answers):
+        found = next(answer for answer in answers if answer.question.url == control.url)
+    else:
+        found = _ask(control, kept)
+    if found.problem is not None:
+        return found.problem
+    if found.listing is not None and found.listing.wheels:
         return None
+    return "has none of the pages of a torch index, or shows them to nobody without a login"
 
 
-def _keep(place: Path, page: Page) -> None:
-    """A cache that cannot be written is only a slower one."""
-    values = fields(page) | {"fetched": time.time(), "url": redact(page.url)}
-    temporary = place.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(values), encoding="utf-8")
-        temporary.replace(place)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+def _elsewhere_out_of_reach(source: Source, wheels: Sequence[Wheel], kept: Kept) -> str | None:
+    """Pages may link to files on other hosts. Where those are out of reach, the pages are of no use."""
+    for host, wheel in sorted(_elsewhere(source, wheels).items()):
+        problem = kept.out_of_reach(wheel.url)
+        if problem is not None:
+            return f"its pages link to files on {host}, which {_as_verb(problem)}"
+    return None
 
 
-def _opener(settings: Settings) -> urllib.request.OpenerDirector:
-    """Opens addresses through the user's proxy, with the user's certificates."""
-    import ssl
-    import urllib.request
+def _as_verb(problem: str) -> str:
+    """`connection refused` → `cannot be reached (connection refused)`; `refuses access` stays."""
+    verbs = ("refuses", "wants", "is ", "answered", "redirects", "speaks", "spoke", "sent")
+    return problem if problem.startswith(verbs) else f"cannot be reached ({problem})"
 
-    cafile = settings.cert if settings.cert and Path(settings.cert).is_file() else None
-    context = ssl.create_default_context(cafile=cafile)
-    if settings.client_cert:
-        context.load_cert_chain(settings.client_cert)
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
-    if settings.proxy and not urllib.request.getproxies():
-        handlers.append(urllib.request.ProxyHandler({"http": settings.proxy, "https": settings.proxy}))
-    return urllib.request.build_opener(*handlers)
+
+def _elsewhere(source: Source, wheels: Iterable[Wheel]) -> dict[str, Wheel]:
+    """Host → the newest wheel on it, for hosts that are not the source's own."""
+    own = urlsplit(source.url).netloc
+    found: dict[str, Wheel] = {}
+    for wheel in sorted(wheels, key=lambda one: one.version):
+        host = urlsplit(wheel.url).netloc.rpartition("@")[2]
+        if host and host != own:
+            found[host] = wheel
+    return found
+
+
+def remarks(answers: Survey) -> list[Remark]:
+    """What is to be said about the sources: the unreachable, the old pages, mirrors that lead elsewhere."""
+    said = [
+        Remark(level="warning", code="source-unreachable", text=f"{source.label} could not be reached: {problem}")
+        for source, problem in answers.unreachable.items()
+    ]
+    old: dict[Source, Answer] = {}
+    for answer in answers.answers:
+        if answer.stale is not None and answer.age is not None:
+            old.setdefault(answer.question.source, answer)
+    said += [
+        Remark(
+            level="warning",
+            code="kept-pages",
+            text=f"{source.label} could not be reached ({answer.stale}): "
+            f"its pages as they were {age_phrase(answer.age or 0)} ago stand for it",
+        )
+        for source, answer in old.items()
+    ]
+    for source in answers.reached:
+        if source.kind is not SourceKind.PYTORCH_INDEX or source.url == PYTORCH_INDEX:
+            continue
+        wheels = [wheel for one in answers.listings if one.source.url == source.url for wheel in one.wheels]
+        hosts = sorted(_elsewhere(source, wheels))
+        if hosts:
+            text = f"{source.label} is only a list: its links lead to {', '.join(hosts)}, where the files come from"
+            said.append(Remark(level="warning", code="mirror-leads-elsewhere", text=text))
+    return said
+
+
+def age_phrase(seconds: float) -> str:
+    """`5 min`, `3 h`, `2 days`."""
+    for limit, unit, name in ((7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{max(1, round(seconds / unit))} {name}"
+    return f"{round(seconds / 86400)} days"
+
+
+# Sizes --------------------------------------------------------------------------------------------------------------
 
 
 def ask_sizes(urls: Iterable[str], settings: Settings) -> Mapping[str, int]:
     """How many bytes the files at these addresses have; one that does not say so is left out."""
-    import urllib.request
-    from concurrent.futures import ThreadPoolExecutor
+    from .fetch import Web, at_once
 
-    opener = _opener(settings)
+    web = Web(settings)
 
-    def ask(url: str) -> tuple[str, int]:
-        folder = local_folder(url)
-        if folder is not None:
-            return url, folder.stat().st_size if folder.is_file() else 0
-        address, credentials = _split_credentials(url)
-        request = urllib.request.Request(address, method="HEAD")
-        if credentials:
-            request.add_header("Authorization", credentials)
+    def ask(url: str) -> int | None:
         try:
-            with opener.open(request, timeout=CONNECT_SECONDS) as response:
-                return url, int(response.headers.get("Content-Length") or 0)
-        except (OSError, ValueError):
-            return url, 0
+            folder = local_folder(url)
+            return folder.stat().st_size if folder is not None else web.size(url)
+        except OSError:
+            return None
 
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        return {url: size for url, size in pool.map(ask, urls) if size}
-
-
-def http_fetch(settings: Settings) -> Fetch:
-    """A Fetch over the network that honours the proxy variables, pip's certificate and the user's netrc."""
-    import urllib.error
-    import urllib.request
-
-    opener = _opener(settings)
-
-    def fetch(url: str, known: Page | None) -> Page:
-        address, credentials = _split_credentials(url)
-        headers = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5", "User-Agent": "torch-provision"}
-        if credentials:
-            headers["Authorization"] = credentials
-        if known and known.etag:
-            headers["If-None-Match"] = known.etag
-        if known and known.modified:
-            headers["If-Modified-Since"] = known.modified
-        try:
-            with opener.open(urllib.request.Request(address, headers=headers), timeout=CONNECT_SECONDS) as response:
-                body = _read(response, time.monotonic() + PAGE_SECONDS)
-                return Page(
-                    url=response.geturl(),
-                    status=response.status,
-                    text=body.decode("utf-8", errors="replace"),
-                    kind=response.headers.get_content_type(),
-                    etag=response.headers.get("ETag"),
-                    modified=response.headers.get("Last-Modified"),
-                    fetched=time.time(),
-                )
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code == 304 and known:
-                    values = fields(known)
-                    return Page(**(values | {"fetched": time.time()}))
-                return Page(url=url, status=error.code, text="")
-        except urllib.error.URLError as error:
-            raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from error
-        except (ValueError, EOFError) as error:
-            raise OSError(f"spoke no proper HTTP: {error}") from error
-        except Exception as error:  # http.client's errors are no OSErrors
-            if type(error).__module__ == "http.client":
-                raise OSError(f"spoke no proper HTTP: {type(error).__name__}") from error
-            raise
-
-    return fetch
+    asked = list(dict.fromkeys(urls))
+    sizes = at_once([lambda url=url: ask(url) for url in asked])  # type: ignore[misc]
+    return {url: size for url, size in zip(asked, sizes, strict=True) if size}
 
 
-def _read(response: object, deadline: float) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := response.read1(1 << 16):  # type: ignore[attr-defined]
-        chunks.append(chunk)
-        size += len(chunk)
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"sent only {size} bytes in {PAGE_SECONDS:.0f} s")
-        if size > PAGE_BYTES:
-            raise OSError("answered with more than an index page can be")
-    return b"".join(chunks)
-
-
-def _split_credentials(url: str) -> tuple[str, str | None]:
-    """The address without user and password, and the `Authorization` header for it (from the URL or the netrc file)."""
-    parts = urlsplit(url)
-    user, password = parts.username, parts.password
-    if user is None and parts.hostname:
-        import netrc
-
-        try:
-            found = netrc.netrc(os.environ.get("NETRC")).authenticators(parts.hostname)
-        except (OSError, netrc.NetrcParseError):
-            found = None
-        if found:
-            user, password = found[0], found[2]
-    if user is None:
-        return url, None
-    import base64
-
-    token = base64.b64encode(f"{unquote(user)}:{unquote(password or '')}".encode()).decode()
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host).geturl(), f"Basic {token}"
-
-
-def reason(error: OSError) -> str:
-    """Why a source is out of reach, in one line."""
-    import socket
-    import ssl
-
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate was not accepted ({error.verify_message})"
-    if isinstance(error, socket.gaierror):
-        return "its name cannot be resolved"
-    if isinstance(error, TimeoutError):
-        return f"no answer in {CONNECT_SECONDS:.0f} s" if "bytes" not in str(error) else str(error)
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, ConnectionResetError):
-        return "connection dropped"
-    return str(error) or type(error).__name__
+# Places -------------------------------------------------------------------------------------------------------------
 
 
 def local_folder(url: str) -> Path | None:
@@ -348,13 +349,13 @@ def _local_page(path: Path, url: str) -> Page:
     return Page(url=address, status=200, text=path.read_text(encoding="utf-8", errors="replace"))
 
 
-def _listing(question: Question, wheels: tuple[Wheel, ...]) -> Listing:
+def _listing(question: Question, wheels: Iterable[Wheel]) -> Listing:
     torch = tuple(wheel for wheel in wheels if wheel.name == "torch" and not wheel.yanked)
     return Listing(source=question.source, backend=question.backend, channel=question.channel, wheels=torch)
 
 
 def _place(url: str) -> str:
-    """How a screen names a source: the host, or the folder; never credentials."""
+    """How a screen names a source: the host, or the folder."""
     if "://" in url and not url.startswith("file:"):
         return urlsplit(url).netloc.rpartition("@")[2]
     folder = local_folder(url)

@@ -43,7 +43,12 @@ class Job:
 
     @property
     def base(self) -> str:
-        """The PyTorch index or its mirror."""
+        """The PyTorch index or its mirror, without a login: it is shown and written."""
+        return re.sub(r"(?<=://)[^/?#]*@", "", self.base_as_given)
+
+    @property
+    def base_as_given(self) -> str:
+        """The same with the login that it may have, for who asks it."""
         from .catalog import PYTORCH_INDEX
 
         base = self.index_base or os.environ.get("PROVISION_INDEX_BASE") or PYTORCH_INDEX

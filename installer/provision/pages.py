@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
@@ -52,20 +53,19 @@ def parse_page(page: Page) -> tuple[Wheel, ...]:
 
 
 def parse_html_page(text: str, url: str) -> tuple[Wheel, ...]:
-    parser = _Anchors()
-    parser.feed(text)
-    base = urljoin(url, parser.base) if parser.base else url
+    """The wheels of a PEP 503 page or of any page of links; what is no link to a wheel is passed over."""
+    parser = _read(text)
+    base = _joined(url, parser.base or "") or url
     wheels = []
     for anchor in parser.anchors:
-        href = anchor.get("href")
-        if not href:
+        address = _joined(base, anchor.get("href") or "")
+        if address is None:
             continue
-        address, _, fragment = urljoin(base, href).partition("#")
-        digest = re.fullmatch(r"sha256=([0-9a-f]{64})", fragment)
+        address, _, fragment = address.partition("#")
         wheel = _wheel(
-            unquote(urlsplit(address).path.rpartition("/")[2]),
+            _filename(address),
             address,
-            sha256=digest[1] if digest else None,
+            sha256=_digest(fragment),
             requires_python=anchor.get("data-requires-python"),
             yanked="data-yanked" in anchor,
         )
@@ -75,18 +75,20 @@ def parse_html_page(text: str, url: str) -> tuple[Wheel, ...]:
 
 
 def parse_json_page(text: str, url: str) -> tuple[Wheel, ...]:
-    try:
-        files = json.loads(text)["files"]
-    except (ValueError, KeyError, TypeError):
-        return ()
+    """The wheels of a PEP 691 page; entries that are not as they should be are passed over."""
     wheels = []
-    for entry in files:
+    for entry in _files(text) or ():
+        address = _joined(url, str(entry.get("url") or ""))
+        hashes = entry.get("hashes")
+        size, python = entry.get("size"), entry.get("requires-python")
+        if address is None:
+            continue
         wheel = _wheel(
-            str(entry.get("filename", "")),
-            urljoin(url, str(entry.get("url", ""))),
-            sha256=entry.get("hashes", {}).get("sha256"),
-            size=entry.get("size"),
-            requires_python=entry.get("requires-python"),
+            str(entry.get("filename") or ""),
+            address,
+            sha256=_digest(f"sha256={hashes.get('sha256')}") if isinstance(hashes, dict) else None,
+            size=size if isinstance(size, int) and size > 0 else None,
+            requires_python=python if isinstance(python, str) else None,
             yanked=bool(entry.get("yanked")),
         )
         if wheel:
@@ -95,18 +97,67 @@ def parse_json_page(text: str, url: str) -> tuple[Wheel, ...]:
 
 
 def looks_like_index(page: Page) -> bool:
-    """Whether a page without wheels is an index all the same (and not, say, a login page)."""
+    """Whether a page without wheels is an index all the same, and not a login page or an error that calls itself 200.
+
+    It says so (PEP 503's title or its repository version, a web server's list of a folder), it links to other files
+    that packages come as, or it is a list of links and nothing else.
+    """
     if page.kind.endswith("+json"):
-        return '"files"' in page.text
+        return _files(page.text) is not None
+    if re.search(r"<form|<input|<script", page.text, re.I):
+        return False
+    if re.search(r"links for|simple index|index of|pypi:repository-version", page.text, re.I):
+        return True
+    names = [_filename(anchor.get("href") or "") for anchor in _read(page.text).anchors]
+    return any(re.search(r"\.(whl|tar\.gz|zip|egg)$", name) for name in names)
+
+
+def title_of(page: Page) -> str | None:
+    """What a page calls itself: `Sign in to Example Corp`."""
+    found = re.search(r"<title[^>]*>\s*([^<]{1,80})", page.text, re.I)
+    return " ".join(found[1].split()) if found else None
+
+
+def _read(text: str) -> _Anchors:
     parser = _Anchors()
-    parser.feed(page.text)
-    return "<form" not in page.text.lower() and bool(re.search(r"links for|<!doctype html|<html", page.text, re.I))
+    with suppress(
+        AssertionError, ValueError
+    ):  # a broken declaration (CPython 3.11 `_markupbase`): what was read counts
+        parser.feed(text)
+    return parser
+
+
+def _joined(base: str, href: str) -> str | None:
+    """The whole address of a link; None for one that is none."""
+    try:
+        return urljoin(base, href.strip()) or None
+    except ValueError:
+        return None
+
+
+def _filename(address: str) -> str:
+    """The last part of an address' path, as a file is called: `%2B` is a `+`."""
+    return unquote(address.partition("?")[0].partition("#")[0].rpartition("/")[2])
+
+
+def _digest(fragment: str) -> str | None:
+    found = re.search(r"(?:^|&)sha256=([0-9a-fA-F]{64})(?:&|$)", fragment)
+    return found[1].lower() if found else None
+
+
+def _files(text: str) -> list[dict[str, object]] | None:
+    """The `files` of a PEP 691 page; None where the text is no such page."""
+    try:
+        files = json.loads(text)["files"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else None
 
 
 def links_in_folder(folder: Path) -> tuple[Wheel, ...]:
-    """Every torch wheel in a local folder."""
+    """Every wheel in a local folder. Raises OSError where there is no such folder."""
     found = []
-    for path in sorted(folder.glob("*.whl")):
+    for path in sorted(path for path in folder.iterdir() if path.suffix == ".whl"):
         wheel = _wheel(path.name, path.as_uri(), size=path.stat().st_size)
         if wheel:
             found.append(wheel)

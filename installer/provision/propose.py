@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .catalog import Build, load_catalog
-from .choose import Decision, decide
+from .choose import Decision, cache_folder, decide
 from .console import Console
 from .environment import Environment, Python
 from .errors import ExitCode, InstallFailed, NoBuildFits
@@ -87,7 +87,8 @@ def decision_for(
     python = environment.python if environment else None
     if asked is not None:
         python = Python(version=asked.rstrip("t"), free_threaded=asked.endswith("t"))
-    return decide(job, host, console, machine, job.request(python, profile), executing=executing)
+    prefix = environment.prefix if environment and environment.exists else None
+    return decide(job, host, console, machine, job.request(python, profile), executing=executing, prefix=prefix)
 
 
 def bare_plan(machine: Machine, resolution: Resolution, environment: Environment | None) -> Plan:
@@ -122,11 +123,14 @@ def pinned(
     from .compare import changes_between
     from .detect.environment import interpreter
     from .plan import COMPANIONS, FAMILY, Plan
-    from .settings import uv_environment
+    from .needs import needs_of
+    from .settings import login_variables, uv_environment
 
     assert decision.settings is not None
     engine = uv.find_uv(host)
-    variables = uv_environment(decision.settings, os.environ, offline=job.offline)
+    settings = decision.settings
+    variables = uv_environment(settings, os.environ, offline=job.offline)
+    pinning = variables | login_variables(settings, build.index_url)
     python = str(interpreter(environment.prefix)) if environment.exists else job.python_version or base_python()
     keep = {name: one.version for name, one in environment.installed.items() if name not in FAMILY}
     family = {"torch": f"=={build.requirement}"}
@@ -134,10 +138,14 @@ def pinned(
     for name in COMPANIONS:
         if name in companions and (name in environment.installed or name in profile.companions):
             family[name] = companions[name]
-    wanted = uv.Wanted(family=family, others=profile.packages, source=build.source, index_url=build.index_url)
+    listed = decision.survey.wheels(build.source) if decision.survey else ()
+    needs = needs_of(build, listed, environment.python, settings, cache_folder(), offline=job.offline)
+    wanted = uv.Wanted(
+        family=family, others=profile.packages, source=build.source, index_url=build.index_url, needs=needs
+    )
 
     def compiled(wanted: uv.Wanted) -> uv.Pins:
-        return uv.compile_pins(host, engine, wanted, folder=folder, python=python, env=variables, installed=keep)
+        return uv.compile_pins(host, engine, wanted, folder=folder, python=python, env=pinning, installed=keep)
 
     try:
         pins = compiled(wanted)
@@ -156,7 +164,13 @@ def pinned(
         broken=broken,
         download_bytes=download_size(fetched, decision, offline=job.offline),
     )
-    return Ready(build=build, plan=proposal, pins=pins, uv=engine, variables=variables)
+    return Ready(
+        build=build,
+        plan=proposal,
+        pins=pins,
+        uv=engine,
+        variables=variables | login_variables(settings, build.index_url, installing=variables),
+    )
 
 
 def download_size(pins: Collection[Pin], decision: Decision, *, offline: bool) -> int | None:

@@ -2,30 +2,48 @@
 
 uv ignores pip's configuration, so a firm's `pip install` works where uv fails; what pip and uv were told is read here
 and carried over to the uv that we run. Precedence, per setting: UV_* variables, the user's and the system's uv.toml,
-PIP_* variables, pip's configuration files (the environment's own, the user's, the system's). A configuration file in
-the current directory is never read: it could redirect the choice. Keys and their meaning: pip 26.3 `docs/html/topics/
-configuration.md` and uv 0.13.8 `docs/pip/compatibility.md`, read 2026-11-20.
+PIP_* variables, pip's configuration files in pip's own order. A configuration file in the current directory is never
+read: it could redirect the choice. Keys and their meaning: pip 26.3 `docs/html/topics/configuration.md` and
+`_internal/configuration.py`, uv 0.13.8 `docs/pip/compatibility.md`, read 2026-11-20.
+
+User names and passwords are taken out of every address as it is read, so that an address can be shown and written;
+they travel in `Settings.logins` alone, and reach uv through its environment (its arguments are everybody's to read).
 """
 
 from __future__ import annotations
 
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from configparser import ConfigParser
-from configparser import Error as ConfigError
+from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import BadData
-from .host import Host
-from .values import frozen
+from .values import fields, frozen
+
+if TYPE_CHECKING:
+    from .host import Host
+
+SILENCE_SECONDS = 60.0
+"""What one source may cost in silence, all in all (reliability P11); PROVISION_NETWORK_SECONDS is another number."""
+
+
+@frozen
+class Login:
+    """A user name and password (None: the keyring's, if anybody's) for the addresses below `url`."""
+
+    url: str
+    user: str
+    password: str | None
+
+    def __repr__(self) -> str:
+        return f"Login(url={self.url!r})"
 
 
 @frozen
 class Settings:
-    """What the user configured. `origins` says where each non-empty field came from."""
+    """What the user configured, without credentials. `origins` says where each non-empty field came from."""
 
     index_url: str | None = None
     extra_index_urls: tuple[str, ...] = ()
@@ -36,16 +54,41 @@ class Settings:
     proxy: str | None = None
     trusted_hosts: tuple[str, ...] = ()
     keyring: str | None = None
+    timeout: float | None = None
+    retries: int | None = None
+    exclude_newer: str | None = None
     best_match: bool = False
+    logins: tuple[Login, ...] = ()
     origins: tuple[tuple[str, str], ...] = ()
 
     def origin(self, name: str) -> str:
         """Where a field came from, in words."""
         return dict(self.origins).get(name, "default")
 
+    def login(self, url: str) -> Login | None:
+        """The login that was configured for an address: of the nearest address above it, else of the same host."""
+        same = [one for one in self.logins if _origin(one.url) == _origin(url)]
+        return max(same, key=lambda one: _alike(one.url, url), default=None)
+
+    def with_login(self, url: str) -> str:
+        """The address with its login put back: for uv's environment, and for nothing that is shown or written."""
+        from urllib.parse import quote
+
+        found = self.login(url)
+        if found is None:
+            return url
+        password = f":{quote(found.password, safe='')}" if found.password is not None else ""
+        return url.replace("://", f"://{quote(found.user, safe='')}{password}@", 1)
+
+
+Layer = tuple[str, Mapping[str, Any]]
+"""Where settings come from, in words, and some fields of Settings as they are written there."""
 
 _LISTS = {"extra_index_urls", "find_links", "trusted_hosts"}
 _FLAGS = {"no_index"}
+_PATHS = {"cert", "client_cert"}
+_ADDRESSES = ("index_url", "proxy")
+_ADDRESS_LISTS = ("extra_index_urls", "find_links")
 
 _PIP = {
     "index-url": "index_url",
@@ -57,6 +100,10 @@ _PIP = {
     "proxy": "proxy",
     "trusted-host": "trusted_hosts",
     "keyring-provider": "keyring",
+    "timeout": "timeout",
+    "default-timeout": "timeout",
+    "retries": "retries",
+    "uploaded-prior-to": "exclude_newer",
 }
 _UV_VARIABLES = {
     "UV_DEFAULT_INDEX": "index_url",
@@ -65,185 +112,359 @@ _UV_VARIABLES = {
     "UV_EXTRA_INDEX_URL": "extra_index_urls",
     "UV_FIND_LINKS": "find_links",
     "UV_NO_INDEX": "no_index",
+    "SSL_CERT_FILE": "cert",
     "SSL_CLIENT_CERT": "client_cert",
     "UV_INSECURE_HOST": "trusted_hosts",
     "UV_KEYRING_PROVIDER": "keyring",
+    "UV_HTTP_TIMEOUT": "timeout",
+    "UV_HTTP_RETRIES": "retries",
+    "UV_EXCLUDE_NEWER": "exclude_newer",
 }
+_REQUESTS_VARIABLES = {"REQUESTS_CA_BUNDLE": "cert", "CURL_CA_BUNDLE": "cert"}
+"""What pip's own HTTP library reads (requests 2.32, `sessions.py`): the weakest word about certificates."""
 
 
-def ask_settings(host: Host, *, prefix: Path | None = None) -> Settings:
-    """The settings that apply to installs into the environment at `prefix`. Raises BadData for an unreadable file."""
-    layers = [_uv_variables(host)]
+def ask_settings(host: Host, *, prefix: Path | None = None, base: str | None = None) -> Settings:
+    """The settings that apply to installs into the environment at `prefix`.
+
+    `base` is the address of the PyTorch index or its mirror as the user gave it: a login in it is kept too. Raises
+    BadData for an unreadable file.
+    """
+    layers = _variables(host, _UV_VARIABLES)
     layers += [(path, parse_uv_toml(text, path)) for path, text in _texts(host, _uv_files(host))]
-    layers.append(_pip_variables(host))
+    layers += _variables(host, {"PIP_" + key.upper().replace("-", "_"): name for key, name in _PIP.items()})
     config = host.getenv("PIP_CONFIG_FILE")
     if config != os.devnull:
-        paths = [*([config] if config else []), *_pip_files(host, prefix)]
-        layers += [(path, parse_pip_conf(text, path)) for path, text in _texts(host, paths)]
-    return merge(layers)
+        files = _texts(host, _pip_files(host, prefix, config))
+        for section in ("install", "global"):  # a section stands over a file: pip's _get_ordered_configuration_items
+            layers += [(path, parse_pip_conf(text, path)[section]) for path, text in files]
+    layers += _variables(host, _REQUESTS_VARIABLES)
+    if base is not None:
+        layers.append(("--index-base", {"base": base}))
+    return merge(layers, host.getenv)
 
 
-def merge(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Settings:
-    """Settings from (origin, values) layers, the most binding first; each field is taken from the first that has it."""
+def merge(layers: Iterable[Layer], getenv: Callable[[str], str | None] = lambda _: None) -> Settings:
+    """Settings from (origin, values) layers, the most binding first; each field is taken from the first that has it.
+
+    An index may be written `name=https://…`; then `getenv` is asked for UV_INDEX_NAME_USERNAME and its _PASSWORD.
+    """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in layers:
         for name, value in layer.items():
-            if name not in values and value not in (None, (), ""):
+            if name not in values and value not in (None, (), "", False):
                 values[name] = value
                 origins[name] = origin
-    extra = origins.get("extra_index_urls", "")
+    if "://" not in values.get("proxy", "://"):
+        values["proxy"] = f"http://{values['proxy']}"
+    logins: list[Login] = []
+    addresses = ["base", *_ADDRESSES]
+    values |= {name: _clean(values[name], logins, getenv) for name in addresses if name in values}
+    for name in _ADDRESS_LISTS:
+        if name in values:
+            values[name] = tuple(_clean(url, logins, getenv) for url in values[name])
     # pip takes the best version of all its indexes; uv stops at the first index that knows the name.
-    values["best_match"] = extra.endswith(("pip.conf", "pip.ini")) or extra.startswith("PIP_")
-    return Settings(**values, origins=tuple(sorted(origins.items())))
+    values["best_match"] = origins.get("extra_index_urls", "").startswith("PIP_") or origins.get(
+        "extra_index_urls", ""
+    ).endswith(("pip.conf", "pip.ini"))
+    values.pop("base", None)
+    origins.pop("base", None)
+    return Settings(**values, logins=tuple(logins), origins=tuple(sorted(origins.items())))
 
 
-def parse_pip_conf(text: str, where: str) -> dict[str, Any]:
-    """`[global]` and `[install]` of a pip.conf as fields of Settings. Raises BadData."""
-    parser = ConfigParser(interpolation=None, strict=False)
+def _clean(written: str, logins: list[Login], getenv: Callable[[str], str | None]) -> str:
+    """The address alone; its login goes into `logins`."""
+    from urllib.parse import unquote
+
+    named = re.fullmatch(r"([\w.-]+)=(\S+://.*)", written)
+    name, address = (named[1], named[2]) if named else (None, written)
+    url = redact(address)
+    if url != address:
+        user, colon, password = address.partition("://")[2][: len(address) - len(url) - 1].partition(":")
+        logins.append(Login(url=url, user=unquote(user), password=unquote(password) if colon else None))
+    elif name:
+        word = f"UV_INDEX_{re.sub('[^A-Za-z0-9]', '_', name).upper()}"
+        given = getenv(f"{word}_USERNAME")
+        secret = getenv(f"{word}_PASSWORD")
+        if given or secret:
+            logins.append(Login(url=url, user=given or "", password=secret))
+    return url
+
+
+def parse_pip_conf(text: str, where: str) -> dict[str, dict[str, Any]]:
+    """The sections `global` and `install` of a pip.conf, each as fields of Settings. Raises BadData."""
+    from configparser import Error as ConfigError
+    from configparser import RawConfigParser
+
+    parser = RawConfigParser(strict=False)
     try:
-        parser.read_string(text)
+        parser.read_string(text.removeprefix("\ufeff"))
     except ConfigError as error:
         raise BadData(
-            f"pip's configuration {where} cannot be read: {' '.join(str(error).split())}",
+            f"pip's configuration {where} cannot be read: {redact(' '.join(str(error).split()))}",
             code="bad-settings",
             hint="correct the file, or set PIP_CONFIG_FILE to another one",
         ) from None
-    found: dict[str, Any] = {}
-    for section in ("global", "install"):
+    found: dict[str, dict[str, Any]] = {"global": {}, "install": {}}
+    for section, values in found.items():
         for key, value in parser[section].items() if parser.has_section(section) else ():
-            name = _PIP.get(key.replace("_", "-"))
-            if name:
-                found[name] = _typed(name, value)
+            name = _PIP.get(key.replace("_", "-").removeprefix("--"))
+            if name and value:
+                values[name] = _typed(name, value)
     return found
 
 
 def parse_uv_toml(text: str, where: str) -> dict[str, Any]:
-    """The index settings of a user's uv.toml (top level and `[pip]`) as fields of Settings. Raises BadData."""
+    """The settings of a user's uv.toml (top level and `[pip]`) as fields of Settings. Raises BadData.
+
+    Relative folders are meant from the file's own folder.
+    """
+    import tomllib
+
     try:
-        data = tomllib.loads(text)
+        data = tomllib.loads(text.removeprefix("\ufeff"))
+        tables = [data, data.get("pip", {})]
+        return {name: value for table in tables for name, value in _uv_table(table, where).items()}
     except tomllib.TOMLDecodeError as error:
-        raise BadData(
-            f"uv's configuration {where} cannot be read: {error}", code="bad-settings", hint="correct the file"
-        ) from None
-    found: dict[str, Any] = {}
-    for table in (data, data.get("pip", {})):
-        indexes = [entry for entry in table.get("index", []) if isinstance(entry, dict) and not entry.get("explicit")]
-        default = [str(entry["url"]) for entry in indexes if entry.get("default") and "url" in entry]
-        extra = [str(entry["url"]) for entry in indexes if not entry.get("default") and "url" in entry]
-        found |= {
-            "index_url": next(iter(default), table.get("index-url") or found.get("index_url")),
-            "extra_index_urls": tuple(extra)
-            or tuple(table.get("extra-index-url", ()))
-            or found.get("extra_index_urls"),
-            "find_links": tuple(table.get("find-links", ())) or found.get("find_links"),
-            "trusted_hosts": tuple(table.get("allow-insecure-host", ())) or found.get("trusted_hosts"),
-            "no_index": bool(table.get("no-index")) or found.get("no_index"),
-            "keyring": table.get("keyring-provider") or found.get("keyring"),
-        }
-    return {name: value for name, value in found.items() if value}
+        problem = str(error)
+    except (AttributeError, TypeError, ValueError, KeyError):
+        problem = "a setting in it has a value of the wrong kind"
+    raise BadData(f"uv's configuration {where} cannot be read: {problem}", code="bad-settings", hint="correct the file")
+
+
+def _uv_table(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    indexes = [entry for entry in table.get("index", []) if not entry.get("explicit")]
+    named = [(f"{entry['name']}={entry['url']}" if "name" in entry else str(entry["url"]), entry) for entry in indexes]
+    default = [url for url, entry in named if entry.get("default")]
+    folder = os.path.dirname(where)
+    links = [link if "://" in link else os.path.join(folder, link) for link in table.get("find-links", ())]
+    found = {
+        "index_url": default[0] if default else table.get("index-url"),
+        "extra_index_urls": tuple(url for url, entry in named if not entry.get("default"))
+        or tuple(map(str, table.get("extra-index-url", ()))),
+        "find_links": tuple(links),
+        "trusted_hosts": tuple(map(str, table.get("allow-insecure-host", ()))),
+        "no_index": bool(table.get("no-index")),
+        "keyring": table.get("keyring-provider"),
+        "proxy": table.get("https-proxy") or table.get("http-proxy"),
+        "exclude_newer": table.get("exclude-newer"),
+    }
+    return {name: value for name, value in found.items() if value not in (None, (), "", False)}
+
+
+# What uv is told ----------------------------------------------------------------------------------------------------
+
+_KEPT = (
+    "UV_CACHE_DIR",
+    "UV_CONCURRENT_BUILDS",
+    "UV_CONCURRENT_DOWNLOADS",
+    "UV_CONCURRENT_INSTALLS",
+    "UV_LINK_MODE",
+    "UV_NATIVE_TLS",
+    "UV_NO_BUILD",
+    "UV_OFFLINE",
+    "UV_PYTHON_DOWNLOADS",
+    "UV_PYTHON_INSTALL_DIR",
+    "UV_PYTHON_INSTALL_MIRROR",
+    "UV_SYSTEM_CERTS",
+)
+"""Variables of uv that say how it works, and not what it installs."""
+
+_ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where Linux distributions keep the certificates that the machine trusts: golang `crypto/x509/root_linux.go`."""
 
 
 def uv_environment(settings: Settings, environ: Mapping[str, str], *, offline: bool = False) -> dict[str, str]:
     """The variables with which uv runs: the user's rights, caches and network, and nothing that redirects the choice.
 
     Every UV_*, PIP_*, PYTHON*, VIRTUAL_ENV and CONDA_* variable goes (environment beats flags in uv: measured with
-    0.13.8), except where uv keeps its cache; then the settings come back in uv's own words. Index addresses travel
-    here and not as arguments, because arguments are visible to every user of the machine.
+    0.13.8), except how uv is to work; then the settings come back in uv's own words. uv trusts the certificates that
+    the machine trusts, as pip does, where the machine has any.
     """
     env = {
         name: value
         for name, value in environ.items()
         if not name.upper().startswith(("UV_", "PIP_", "PYTHON", "CONDA_", "VIRTUAL_ENV", "PROVISION_", "LD_PRELOAD"))
     }
-    for name in ("UV_CACHE_DIR", "UV_LINK_MODE", "UV_CONCURRENT_DOWNLOADS", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS"):
-        if name in environ and environ[name] != "symlink":
-            env[name] = environ[name]
-    env |= {name: value for name, value in environ.items() if re.fullmatch(r"UV_INDEX_\w+_(USERNAME|PASSWORD)", name)}
+    env |= {name: environ[name] for name in _KEPT if name in environ and environ[name] != "symlink"}
+    silence = patience(environ)
     words = {
-        "UV_DEFAULT_INDEX": settings.index_url,
-        "UV_INDEX": " ".join(settings.extra_index_urls),
-        "UV_FIND_LINKS": ",".join(settings.find_links),
+        "UV_DEFAULT_INDEX": _default_index(settings),
+        "UV_INDEX": " ".join(map(settings.with_login, () if settings.no_index else settings.extra_index_urls)),
+        "UV_FIND_LINKS": ",".join(map(settings.with_login, settings.find_links)),
         "UV_INSECURE_HOST": " ".join(settings.trusted_hosts),
         "UV_KEYRING_PROVIDER": settings.keyring if settings.keyring == "subprocess" else None,
         "UV_INDEX_STRATEGY": "unsafe-best-match" if settings.best_match else None,
-        "UV_NO_INDEX": "1" if settings.no_index else None,
         "UV_OFFLINE": "1" if offline else None,
-        "SSL_CERT_FILE": settings.cert or env.get("SSL_CERT_FILE"),
-        "SSL_CLIENT_CERT": settings.client_cert or env.get("SSL_CLIENT_CERT"),
+        "UV_EXCLUDE_NEWER": settings.exclude_newer,
+        "UV_HTTP_TIMEOUT": str(max(1, round(settings.timeout or silence / 5))),
+        "UV_HTTP_RETRIES": str(settings.retries) if settings.retries is not None else None,
+        "SSL_CERT_FILE": settings.cert,
+        "SSL_CLIENT_CERT": settings.client_cert,
     }
-    if settings.proxy and not any(name.upper() in ("ALL_PROXY", "HTTPS_PROXY") for name in env):
-        words["ALL_PROXY"] = settings.proxy
+    if not settings.cert and "SSL_CERT_DIR" not in env and machine_has_roots():
+        env.setdefault("UV_SYSTEM_CERTS", "true")
+    env |= {f"{scheme}_proxy": address for scheme, address in proxies(settings, environ).items()}
     return env | {name: value for name, value in words.items() if value} | {"UV_NO_PROGRESS": "0"}
+
+
+def login_variables(settings: Settings, url: str, *, installing: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The login for the index that a project calls `chosen`, in uv's variables; empty where it needs none.
+
+    Installing from a lock, uv knows no index by that name (and looks nothing up in any): then it is named here too,
+    before those of the variables `installing`.
+    """
+    found = settings.login(url)
+    if found is None:
+        return {}
+    words = {"UV_INDEX_CHOSEN_USERNAME": found.user}
+    if found.password is not None:
+        words["UV_INDEX_CHOSEN_PASSWORD"] = found.password
+    if installing is not None:
+        words["UV_INDEX"] = f"chosen={url} {installing.get('UV_INDEX', '')}".strip()
+    return words
+
+
+def _default_index(settings: Settings) -> str | None:
+    """uv's `--no-index` would close the index of torch too (0.13.8); an index without packages does what is meant."""
+    if settings.no_index:
+        return (Path(__file__).parent / "no-index").as_uri()
+    return settings.with_login(settings.index_url) if settings.index_url else None
+
+
+def machine_has_roots() -> bool:
+    """Whether this machine has certificates of its own to trust; a bare container has none."""
+    return os.name == "nt" or any(map(os.path.exists, _ROOTS))
+
+
+def proxies(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Scheme → proxy, with its login: the proxy variables first, then pip's or uv's own setting."""
+
+    def named(name: str) -> str | None:
+        # HTTP_PROXY in capitals is what a web server's client can set (httpoxy): nobody reads it where one is at work.
+        upper = None if name == "http_proxy" and "REQUEST_METHOD" in environ else environ.get(name.upper())
+        return environ.get(name) or upper
+
+    own = settings.with_login(settings.proxy) if settings.proxy else None
+    found = {scheme: named(f"{scheme}_proxy") or named("all_proxy") or own for scheme in ("http", "https")}
+    return {scheme: address for scheme, address in found.items() if address}
+
+
+def patience(environ: Mapping[str, str]) -> float:
+    """How many seconds of silence one source may cost in all."""
+    try:
+        asked = float(environ.get("PROVISION_NETWORK_SECONDS", ""))
+    except ValueError:
+        return SILENCE_SECONDS
+    return asked if asked > 0 else SILENCE_SECONDS
+
+
+# What a person is told ----------------------------------------------------------------------------------------------
+
+
+def settings_lines(settings: Settings) -> list[str]:
+    """Every setting that is not a default, with where it comes from; no login is shown."""
+    shown = fields(settings)
+    lines = []
+    for name, origin in settings.origins:
+        value = shown[name]
+        text = " ".join(value) if isinstance(value, tuple) else str(value).lower() if value is True else str(value)
+        lines.append(f"  {name.replace('_', '-')} = {text}   [{origin}]")
+    places = dict.fromkeys(_origin(one.url) for one in settings.logins)
+    lines += [f"  login for {place} = (not shown)" for place in places]
+    return ["Settings", *lines] if lines else ["Settings  none: neither pip nor uv is configured"]
 
 
 def redact(text: str) -> str:
     """`text` without the user names and passwords of its URLs."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+    return re.sub(r"(?<=://)[^/?#\s\"'<>]*@", "", text)
+
+
+def _alike(one: str, other: str) -> int:
+    """How many parts two addresses have in common from the left."""
+    parts = zip(one.split("/"), other.split("/"), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], parts))
+
+
+def _origin(url: str) -> str:
+    """`https://host:8443` of an address below it."""
+    return "/".join(url.split("/", 3)[:3]).lower()
+
+
+# Where it is written ------------------------------------------------------------------------------------------------
 
 
 def _typed(name: str, value: str) -> Any:
+    """A setting as pip or uv write it, as a field of Settings; None where it makes no sense."""
     if name in _LISTS:
-        return tuple(value.split())
+        parts = value.split()
+        return tuple(map(_local, parts) if name == "find_links" else parts)
     if name in _FLAGS:
-        return value.strip().lower() in {"1", "true", "yes", "on"}
+        return value.strip().lower() in {"1", "true", "yes", "on", "t", "y"}
+    if name in _PATHS:
+        return os.path.abspath(os.path.expanduser(value.strip())) if value.strip() else None
+    if name in ("timeout", "retries"):
+        try:
+            return float(value) if name == "timeout" else int(value)
+        except ValueError:
+            return None
     return value.strip() or None
 
 
-def _uv_variables(host: Host) -> tuple[str, dict[str, Any]]:
-    found: dict[str, Any] = {}
-    for variable, name in _UV_VARIABLES.items():
+def _local(link: str) -> str:
+    """A folder by its whole path: uv works in a folder of its own."""
+    return link if "://" in link or link.startswith("file:") else os.path.abspath(os.path.expanduser(link))
+
+
+def _variables(host: Host, names: Mapping[str, str]) -> list[Layer]:
+    """A layer for each variable that is set."""
+    layers: list[Layer] = []
+    for variable, name in names.items():
         value = host.getenv(variable)
-        if value and name not in found:
-            # UV_INDEX entries may be named: `corp=https://…`; UV_FIND_LINKS is separated by commas.
-            parts = value.replace(",", " ") if variable == "UV_FIND_LINKS" else re.sub(r"(^|\s)[\w-]+=", r"\1", value)
-            found[name] = _typed(name, parts)
-    return "UV_* variables", found
-
-
-def _pip_variables(host: Host) -> tuple[str, dict[str, Any]]:
-    found: dict[str, Any] = {}
-    for key, name in _PIP.items():
-        value = host.getenv("PIP_" + key.upper().replace("-", "_"))
         if value:
-            found[name] = _typed(name, value)
-    return "PIP_* variables", found
+            parts = value.replace(",", " ") if variable == "UV_FIND_LINKS" else value
+            layers.append((variable, {name: _typed(name, parts)}))
+    return layers
 
 
 def _uv_files(host: Host) -> list[str]:
+    """uv's configuration files, the most binding first; UV_CONFIG_FILE stands for all of them."""
+    if host.getenv("UV_NO_CONFIG"):
+        return []
+    if named := host.getenv("UV_CONFIG_FILE"):
+        return [named]
     if os.name == "nt":
         bases = [host.getenv("APPDATA"), host.getenv("PROGRAMDATA")]
         return [str(Path(base) / "uv" / "uv.toml") for base in bases if base]
     home = host.getenv("HOME") or "/"
     user = host.getenv("XDG_CONFIG_HOME") or f"{home}/.config"
-    system = [part for part in (host.getenv("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if part]
-    return [f"{user}/uv/uv.toml", *(f"{part}/uv/uv.toml" for part in system), "/etc/uv/uv.toml"]
+    return [f"{user}/uv/uv.toml", *(f"{part}/uv/uv.toml" for part in _system_folders(host)), "/etc/uv/uv.toml"]
 
 
-def _pip_files(host: Host, prefix: Path | None) -> list[str]:
-    """pip's configuration files, the most binding first."""
+def _system_folders(host: Host) -> list[str]:
+    return [part for part in (host.getenv("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if part]
+
+
+def _pip_files(host: Host, prefix: Path | None, config: str | None) -> list[str]:
+    """pip's configuration files, the most binding first. PIP_CONFIG_FILE (`config`) stands for the user's own."""
     name = "pip.ini" if os.name == "nt" else "pip.conf"
-    site = [str(prefix / name)] if prefix else []
+    site = [*([config] if config else []), *([str(prefix / name)] if prefix else [])]
     if os.name == "nt":
-        bases = [
-            (host.getenv("APPDATA"), "pip"),
-            (host.getenv("USERPROFILE"), "pip"),
-            (host.getenv("PROGRAMDATA"), "pip"),
-        ]
+        bases = [(host.getenv("APPDATA"), "pip"), (host.getenv("USERPROFILE"), "pip")]
+        bases = [] if config else bases
+        bases.append((host.getenv("PROGRAMDATA"), "pip"))
         return site + [str(Path(base) / folder / name) for base, folder in bases if base]
     home = host.getenv("HOME") or "/"
     user = host.getenv("XDG_CONFIG_HOME") or f"{home}/.config"
-    system = [part for part in (host.getenv("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if part]
-    mac = [f"{home}/Library/Application Support/pip/{name}", f"/Library/Application Support/pip/{name}"]
-    return [
-        *site,
-        f"{user}/pip/{name}",
-        f"{home}/.pip/{name}",
-        *mac[:1],
-        f"/etc/{name}",
-        *(f"{part}/pip/{name}" for part in system),
-        *mac[1:],
-    ]
+    own = [f"{home}/Library/Application Support/pip/{name}", f"{user}/pip/{name}", f"{home}/.pip/{name}"]
+    shared = [f"/etc/{name}", *(f"{part}/pip/{name}" for part in reversed(_system_folders(host)))]
+    return [*site, *([] if config else own), *shared, f"/Library/Application Support/pip/{name}"]
 
 
 def _texts(host: Host, paths: Iterable[str]) -> list[tuple[str, str]]:

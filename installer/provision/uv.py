@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import watch
 from .catalog import Source, SourceKind
 from .errors import InstallFailed, ProvisionError
 from .host import Completed, Host
 from .settings import redact
-from .values import frozen
+from .values import frozen, replace
 
 RESOLVE_SECONDS = 600.0
 """A resolution downloads at most metadata, except for local or nightly wheels, which are hashed whole."""
@@ -50,12 +51,18 @@ class Pins:
 
 @frozen
 class Wanted:
-    """What is to be pinned: `family` comes from `source` alone, `others` from the user's indexes."""
+    """What is to be pinned: `family` comes from `source` alone, `others` from the user's indexes.
+
+    `constraints` hold for what comes along, and ask for nothing by themselves. `needs` are what the family requires of
+    its own source (`needs.needs_of`).
+    """
 
     family: Mapping[str, str]
     others: tuple[str, ...]
     source: Source
     index_url: str
+    constraints: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 def find_uv(host: Host) -> str:
@@ -79,18 +86,24 @@ def project_text(wanted: Wanted) -> str:
     """The pyproject.toml that asks for exactly this build from exactly this index."""
     import tomli_w
 
+    own = {**wanted.family, **{_name(need): need for need in wanted.needs}}
     project: dict[str, Any] = {
         "project": {
             "name": "provision-target",
             "version": "0",
             "requires-python": ">=3.8",
-            "dependencies": [*(f"{name}{spec}" for name, spec in wanted.family.items()), *wanted.others],
+            "dependencies": [
+                *(f"{name}{spec}" for name, spec in wanted.family.items()),
+                *(need for need in wanted.needs if _name(need) not in wanted.family),
+                *wanted.others,
+            ],
         },
         "tool": {
             "uv": {
                 "package": False,
+                "constraint-dependencies": list(wanted.constraints),
                 "index": [_index(wanted)],
-                "sources": {name: {"index": "chosen"} for name in wanted.family},
+                "sources": {name: {"index": "chosen"} for name in own},
             }
         },
     }
@@ -99,9 +112,14 @@ def project_text(wanted: Wanted) -> str:
 
 def _index(wanted: Wanted) -> dict[str, Any]:
     index: dict[str, Any] = {"name": "chosen", "url": wanted.index_url, "explicit": True}
-    if wanted.source.kind is SourceKind.FIND_LINKS:
+    if wanted.source.flat or wanted.source.kind is SourceKind.FIND_LINKS:
         index["format"] = "flat"
     return index
+
+
+def _name(requirement: str) -> str:
+    """`triton` of `triton==3.9.0+git1b0b; platform_system == "Linux"`."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]).lower()
 
 
 def preferences_text(installed: Mapping[str, str]) -> str:
@@ -112,8 +130,12 @@ def preferences_text(installed: Mapping[str, str]) -> str:
     return tomli_w.dumps({"lock-version": "1.0", "created-by": "torch-provision", "packages": packages})
 
 
-def compile_command(uv: str, folder: Path, *, python: str) -> list[str]:
-    """Pin what `folder/pyproject.toml` asks for, for one interpreter, into `folder/pylock.toml`."""
+def compile_command(uv: str, folder: Path, *, python: str, platform: str | None = None) -> list[str]:
+    """Pin what `folder/pyproject.toml` asks for into `folder/pylock.toml`.
+
+    For the interpreter `python` as it is; with a `platform` (uv's word) for that, and `python` is a version, "3.12".
+    """
+    target = ["--python", python] if platform is None else ["--python-version", python, "--python-platform", platform]
     return [
         uv,
         "pip",
@@ -122,8 +144,7 @@ def compile_command(uv: str, folder: Path, *, python: str) -> list[str]:
         "--no-config",
         "--no-header",
         "--quiet",
-        "--python",
-        python,
+        *target,
         "--format",
         "pylock.toml",
         "--output-file",
@@ -170,17 +191,40 @@ def compile_pins(
     python: str,
     env: Mapping[str, str],
     installed: Mapping[str, str],
+    platform: str | None = None,
 ) -> Pins:
-    """Ask uv for the whole set of pins with hashes. Raises InstallFailed with the class of what went wrong."""
+    """Ask uv for the whole set of pins with hashes; `python` and `platform` as in `compile_command`.
+
+    torch's own triton (of nightlies, ROCm, XPU) is on the chosen index alone: where uv misses it, it is asked for
+    there. Raises InstallFailed with the class of what went wrong.
+    """
     (folder / "pyproject.toml").write_text(project_text(wanted), encoding="utf-8")
     output = folder / "pylock.toml"
     output.write_text(preferences_text(installed), encoding="utf-8")
-    answer = host.run(
-        compile_command(uv, folder, python=python), timeout=RESOLVE_SECONDS, env=dict(env), cwd=str(folder)
-    )
+    command = compile_command(uv, folder, python=python, platform=platform)
+    if "UV_EXCLUDE_NEWER" in env:  # the PyTorch index tells no day of upload for some files: uv would miss them
+        names = [*wanted.family, *map(_name, wanted.needs)]
+        command += [part for name in names for part in ("--exclude-newer-package", f"{name}=false")]
+    answer = watch.run(command, timeout=RESOLVE_SECONDS, env=env, cwd=folder)
     if answer.returncode != 0:
+        missed = missed_triton(answer.stderr)
+        if missed is not None and missed not in wanted.family:
+            wider = replace(wanted, family={**wanted.family, missed: ""})
+            return compile_pins(
+                host, uv, wider, folder=folder, python=python, env=env, installed=installed, platform=platform
+            )
         raise failure(answer, f"pinning {', '.join(name + spec for name, spec in wanted.family.items())}")
     return parse_pins(output.read_text(encoding="utf-8"))
+
+
+def missed_triton(text: str) -> str | None:
+    """The name of torch's own triton in uv's complaint that it cannot be had (it asks the default index for it).
+
+    >>> missed_triton("there is no version of triton==3.9.0+git1 and torch==2.16 depends on triton==3.9.0+git1")
+    'triton'
+    """
+    match = re.search(r"\btorch\S* depends on ((?:pytorch-)?triton(?:-(?:rocm|xpu))?)\b", " ".join(text.split()))
+    return match[1] if match else None
 
 
 def parse_pins(text: str) -> Pins:
@@ -204,23 +248,25 @@ def parse_pins(text: str) -> Pins:
     return Pins(packages=tuple(packages), text=text)
 
 
-_NETWORK = (
-    r"dns error|failed to (lookup|fetch)|connection (refused|reset)|timed? ?out|error sending request"
-    r"|error decoding response|network connectivity is disabled|\b50[0-9]\b|\b429\b|\b403\b"
-)
-
 _CAUSES = (
+    ("integrity", r"hash mismatch|bad crc|invalid (zip|wheel|local file header)|failed to (extract|unpack|parse meta)"),
     (
         "integrity",
-        r"hash mismatch|bad crc|invalid (zip|wheel|local file header)|failed to extract|unexpected end of file",
+        r"unexpected end of file|could not find eocd|not a zip|no \.dist-info|dist-info directory not found|\b(wheel|archive) is invalid",
     ),
     ("no-space", r"no space left|disk quota|os error 28\b|os error 122\b|os error 112\b"),
     ("certificate", r"invalid peer certificate|unknownissuer|certificate verify failed"),
-    ("credentials", r"\b401\b|\b407\b|unauthorized|proxy authentication"),
+    ("credentials", r"\b401\b.*unauthorized|unauthorized.*\b401\b|\b407\b|proxy auth|missing credentials"),
     ("read-only", r"read-only file system|os error 30\b"),
     ("permission", r"permission denied|os error 13\b|access (is )?denied|operation not permitted|os error 1\b"),
     ("in-use", r"os error 32\b|os error 26\b|text file busy|being used by another process"),
-    ("network", _NETWORK),
+    (
+        "network",
+        r"dns error|failed to (lookup|fetch|download)|connection (refused|reset)|timed? ?out|error sending req",
+    ),
+    ("network", r"error decoding response|network connectivity is disabled|http status (client|server) error"),
+    ("network", r"too many redirects|error following redirect|tunnel error|proxy connect|received corrupt message"),
+    ("network", r"\b(403 forbidden|429 too many requests|50[0-9] (internal|bad|service|gateway))"),
     (
         "resolution",
         r"no solution found|unsatisfiable|there is no version of|no wheels? with a matching|was not found in",
@@ -228,7 +274,7 @@ _CAUSES = (
 )
 """What uv prints (0.13.8, lower case) → the class of cause. The first that matches stands."""
 
-_HINTS = {
+HINTS = {
     "integrity": "run it again; if it stays, the index or a proxy hands out a file that is not the published one",
     "no-space": "free some space (uv cache prune frees the package cache), or set TMPDIR and UV_CACHE_DIR elsewhere",
     "certificate": "name your network's certificate: pip config set global.cert FILE, or SSL_CERT_FILE=FILE",
@@ -248,11 +294,24 @@ def classify(text: str) -> str:
 
 
 def failure(answer: Completed, doing: str) -> ProvisionError:
-    """What a failed uv run means, as an error with uv's own words kept."""
-    if answer.timed_out:
-        return InstallFailed(
-            f"{doing}: uv gave no result in time and was ended", code="network", hint=_HINTS["network"]
-        )
+    """What a failed uv run means: the cause in the first line, and uv's own words below it."""
     words = redact(answer.stderr.strip() or answer.stdout.strip() or f"exit code {answer.returncode}")
-    code = classify(words)
-    return InstallFailed(f"{doing} failed:\n{words}", code=code, hint=_HINTS.get(code, "uv's message above says more"))
+    code = "network" if answer.timed_out else classify(words)
+    hint = HINTS.get(code, "uv's message above says more")
+    if answer.timed_out:
+        last = words.splitlines()[-1]
+        why = last if " s" in last else "uv gave no result in time"
+        return InstallFailed(f"{doing} was ended: {why}\n{words}", code=code, hint=hint)
+    return InstallFailed(f"{doing} failed: {cause_of(words)}\n{words}", code=code, hint=hint)
+
+
+def cause_of(words: str) -> str:
+    """The one line of uv's error output that says the most: its innermost cause.
+
+    >>> cause_of("error: Failed to fetch: `http://…`\\n  cause: error sending request\\n  cause: Connection refused")
+    'Connection refused'
+    """
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    causes = [line.removeprefix("cause: ") for line in lines if line.startswith("cause: ")]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (causes[-1:] or errors[:1] or lines[:1] or ["it said nothing"])[0]

@@ -17,13 +17,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from .. import watch
 from ..host import Completed
 
 
 def run(
     argv: Sequence[str], *, env: Mapping[str, str], timeout: float, cwd: Path, lock_fd: int, stream: bool = False
 ) -> Completed:
-    """Run to the end or to `timeout` seconds, then end its process group. `stream` repeats its stderr on ours."""
+    """Run to the end, then end its process group; `stream` repeats its stderr on ours.
+
+    It is ended after `timeout` seconds, or where it gets nowhere (`watch`); why is then the last line of `stderr`.
+    """
     posix = os.name == "posix"
     process = subprocess.Popen(
         list(argv),
@@ -44,11 +48,8 @@ def run(
     ]
     for reader in readers:
         reader.start()
-    timed_out = False
     try:
-        process.wait(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        timed_out = True
+        why = watch.wait(process, timeout=timeout, env=env)
     finally:
         _end_group(process)
     for reader in readers:
@@ -57,8 +58,8 @@ def run(
         argv=tuple(argv),
         returncode=process.returncode,
         stdout=b"".join(output).decode(errors="replace"),
-        stderr=b"".join(errors).decode(errors="replace"),
-        timed_out=timed_out,
+        stderr=b"".join(errors).decode(errors="replace") + (f"\n{why}" if why else ""),
+        timed_out=why is not None,
     )
 
 
