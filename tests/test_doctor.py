@@ -23,7 +23,7 @@ from index.wheel import Wheel, wheel
 from nvml import stand_in
 from provision.checks import Check, Finding, Severity, Status, Torch, Verification
 from provision.checkup import checkup, lock_drift, merged, report_text, without_places
-from provision.detect.environment import inspect_environment
+from provision.detect.environment import inspect_environment, site_packages
 from provision.detect.surroundings import (
     parse_conda_torch,
     parse_df,
@@ -33,12 +33,13 @@ from provision.detect.surroundings import (
     parse_wheel_name,
     parse_xformers,
 )
-from provision.doctor import RULES, Case, Shadow, Surroundings, diagnose, meaning
+from provision.doctor import RULES, Case, Mending, Shadow, Surroundings, diagnose, meaning, mending
 from provision.environment import Environment, Installed, Manager, Python
 from provision.host import LocalHost
 from provision.machine import Driver, Gpu, Machine, Platform, System, Vendor
 from provision.settings import Settings
 from provision.values import replace
+from real_torch import real_torch
 
 RTX_5090 = Gpu(vendor=Vendor.NVIDIA, name="NVIDIA GeForce RTX 5090", arch="12.0", index=0, source="nvml")
 GTX_1080 = Gpu(vendor=Vendor.NVIDIA, name="NVIDIA GeForce GTX 1080", arch="6.1", index=0, source="nvml")
@@ -147,6 +148,12 @@ def duplicate(patient: Patient) -> None:
     shutil.copytree(patient.info("torch"), patient.site / "torch-2.6.0+cu124.dist-info")
 
 
+def cut_short(patient: Patient) -> None:
+    library = patient.site / "torch/lib/libtorch_cuda.so"
+    library.unlink()  # it may be the very file of the package cache
+    library.write_bytes(b"\x7fELF")
+
+
 def other_python(patient: Patient) -> None:
     (patient.site / "torch" / "_C.cpython-38-x86_64-linux-gnu.so").touch()
 
@@ -171,10 +178,7 @@ BROKEN: dict[str, tuple[str, Callable[[Patient], object]]] = {
     "a folder that pip left": ("half-removed", lambda it: (it.site / "~orch" / "lib").mkdir(parents=True)),
     "two records of torch": ("duplicate-install", duplicate),
     "a library of torch is gone": ("missing-files", lambda it: (it.site / "torch/lib/libtorch_cpu.so").unlink()),
-    "a library of torch is cut short": (
-        "missing-files",
-        lambda it: (it.site / "torch/lib/libtorch_cuda.so").write_bytes(b"\x7fELF"),
-    ),
+    "a library of torch is cut short": ("missing-files", cut_short),
     "METADATA is gone": ("broken-metadata", lambda it: (it.info("torch") / "METADATA").unlink()),
     "RECORD is gone": ("broken-metadata", lambda it: (it.info("torch") / "RECORD").unlink()),
     "torch without metadata": ("broken-metadata", lambda it: shutil.rmtree(it.info("torch"))),
@@ -446,6 +450,50 @@ def test_lock_drift_needs_a_lock_of_ours() -> None:
     environment = case(packages={"torch": "2.11.0"}).environment
     assert lock_drift(environment, None) == {}
     assert lock_drift(environment, 'lock-version = "1.0"\npackages = []') == {}
+
+
+@pytest.mark.parametrize(
+    ("around", "packages", "expected"),
+    [
+        (Surroundings(), {"torch": "2.11.0"}, Mending()),
+        (Surroundings(damaged={"torch": "a file is missing", "trimmed": "a test is missing"}), {}, {"torch"}),
+        (Surroundings(metadata_of=(("triton", "3.5"), ("triton", "3.6"))), {}, {"triton"}),
+        (Surroundings(broken_metadata=(("Foo_Bar-1.0.dist-info", "no RECORD"),)), {}, {"foo-bar"}),
+        (Surroundings(unowned=("torch",)), {}, {"torch"}),
+        (Surroundings(leftovers=("~orch", "~-iton")), {"torch": "2", "triton": "3", "numpy": "2"}, {"torch", "triton"}),
+        (Surroundings(leftovers=("~oo",)), {"numpy": "2"}, {"torch"}),
+        (
+            Surroundings(torch_cuda="12.8"),
+            {"nvidia-nccl-cu12": "2", "nvidia-nccl-cu13": "2", "nvidia-cublas": "13", "nvidia-ml-py": "13"},
+            Mending(go=frozenset({"nvidia-nccl-cu13", "nvidia-cublas"})),
+        ),
+    ],
+)
+def test_what_is_to_be_mended(around: Surroundings, packages: dict[str, str], expected: Mending | set[str]) -> None:
+    wanted = Mending(again=frozenset(expected)) if isinstance(expected, set) else expected
+    assert mending(case(packages=packages, around=around)) == wanted
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (lambda site: None, "cpu-torch"),
+        (lambda site: (site / "torch/lib/libtorch_cpu.so").unlink(), "missing-files"),
+        (lambda site: shutil.rmtree(site / "numpy"), "missing-files"),
+        (lambda site: shutil.rmtree(site / "torch/nn"), "missing-files"),
+        (lambda site: (site / "torch").rename(site / "~orch"), "half-removed"),
+        (lambda site: next(site.glob("torch-*.dist-info")).joinpath("METADATA").unlink(), "broken-metadata"),
+    ],
+)
+def test_a_real_torch_broken_on_purpose_is_named(
+    harm: Callable[[Path], object], code: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    prefix = real_torch(request.config).parent.parent
+    shutil.copytree(prefix, tmp_path / "env", symlinks=True, copy_function=os.link)
+    harm(site_packages(tmp_path / "env") or tmp_path)
+    visit = checkup(LocalHost(), machine(RTX_5090), inspect_environment(tmp_path / "env"))
+    assert code in {finding.code for finding in visit.findings}
 
 
 # What the files say

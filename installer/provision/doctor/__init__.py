@@ -14,13 +14,13 @@ from pathlib import Path
 from ..checks import Finding, Severity
 from ..errors import BadData
 from ..symptoms import Meaning, explain_log, meanings, parse_meaning
-from ..values import replace
+from ..values import frozen, replace
 from . import around_rules as around
 from . import package_rules as packages
 from . import torch_rules as torch
 from .case import Case, Shadow, Surroundings
 
-__all__ = ["RULES", "Case", "Shadow", "Surroundings", "diagnose", "explain_log", "meaning"]
+__all__ = ["RULES", "Case", "Mending", "Shadow", "Surroundings", "diagnose", "explain_log", "meaning", "mending"]
 
 TABLE = Path(__file__).parent.parent / "data" / "findings.toml"
 
@@ -97,6 +97,19 @@ def diagnose(case: Case) -> tuple[Finding, ...]:
         found[code] = replace(finding, severity=Severity.HINT) if milder else finding
     order = list(Severity)
     return tuple(sorted(found.values(), key=lambda one: order.index(one.severity)))
+
+
+@frozen
+class Mending:
+    """What a fix has to do besides choosing a build: distributions to put in `again`, and those that `go`."""
+
+    again: frozenset[str] = frozenset()
+    go: frozenset[str] = frozenset()
+
+
+def mending(case: Case) -> Mending:
+    """What has to be mended of a case."""
+    return Mending(again=packages.to_put_in_again(case), go=packages.to_remove(case))
 
 
 def _from_words(case: Case) -> dict[str, Finding]:

@@ -175,13 +175,39 @@ def _broken(case: Case, *of: str) -> Iterator[tuple[str, str]]:
                 yield package.name, f"{package.name} {package.version} needs {name}{wanted.specifier}; {there}"
 
 
-def two_cuda_majors(case: Case) -> str | None:
-    """NVIDIA's libraries of two CUDA majors: those that torch does not use can be loaded instead of its own."""
+def to_put_in_again(case: Case) -> frozenset[str]:
+    """The distributions that are not whole: of torch, what it loads, and what an interrupted pip was at."""
+    around = case.around
+    names = {name for name in around.damaged if _LOADED.fullmatch(name)} | set(around.unowned)
+    names |= {name for name, count in Counter(name for name, _ in around.metadata_of).items() if count > 1}
+    names |= {re.sub(r"[-_.]+", "-", folder.partition("-")[0]).lower() for folder, _ in around.broken_metadata}
+    for left in around.leftovers:  # pip renames torch to ~orch, the next time to ~-rch
+        end = left.lstrip("~-").lower().replace("_", "-")
+        names |= {name for name in case.environment.installed if name.endswith(end)} or {"torch"}
+    return frozenset(names)
+
+
+def to_remove(case: Case) -> frozenset[str]:
+    """NVIDIA's libraries of another CUDA major than torch's."""
+    if case.cuda is None:
+        return frozenset()
+    major = case.cuda.partition(".")[0]
+    return frozenset(name for other, names in _cuda_majors(case).items() if other != major for name in names)
+
+
+def _cuda_majors(case: Case) -> dict[str, list[str]]:
+    """CUDA major → NVIDIA's libraries of it that are installed."""
     by_major: dict[str, list[str]] = {}
     for name in case.environment.installed:
         part = _CUDA_PARTS.fullmatch(name)
         if part:
             by_major.setdefault(part[2] or "13", []).append(name)
+    return by_major
+
+
+def two_cuda_majors(case: Case) -> str | None:
+    """NVIDIA's libraries of two CUDA majors: those that torch does not use can be loaded instead of its own."""
+    by_major = _cuda_majors(case)
     if len(by_major) < 2:
         return None
     words = [f"CUDA {major}: {listed(sorted(names), most=3)}" for major, names in sorted(by_major.items())]
