@@ -36,10 +36,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from envs import SETS, World, append, contents, fingerprint, in_child, run
+from envs import KILLED, SETS, World, append, contents, fingerprint, in_child, run
 from provision import transaction
-from provision.errors import AfterCommitFailed, InstallFailed, Interrupted, TargetUnusable, VerificationFailed
-from provision.transaction import disk
+from provision.errors import AfterCommitFailed, BadData, InstallFailed, Interrupted, TargetUnusable, VerificationFailed
+from provision.transaction import disk, snapshot, swap
+from provision.transaction.place import Place
+from provision.transaction.tiers import Tier
 
 
 def start_child(work: object) -> int:
@@ -486,7 +488,7 @@ def test_a_failing_command_is_told_with_its_own_words_and_class(world: World) ->
 def test_a_command_that_hangs_is_ended(world: World) -> None:
     world.make("1")
     started = time.monotonic()
-    with pytest.raises(InstallFailed, match="in time"), world.begin() as change:
+    with pytest.raises(InstallFailed, match="ended"), world.begin() as change:
         change.run(["sh", "-c", "sleep 60 & sleep 60"], env={"PATH": os.environ["PATH"]}, timeout=0.2)
     assert time.monotonic() - started < 10
     world.change("2")
@@ -509,30 +511,26 @@ def test_what_a_worker_says_is_kept_without_credentials(world: World) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_discards_everything(world: World, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_interrupt_discards_everything(world: World, tmp_path: Path, number: signal.Signals, times: int) -> None:
     world.make("1")
     before = fingerprint(world.env)
 
-    def work() -> None:
-        with world.begin() as change:
-            (tmp_path / "working").touch()
-            change.run(["sleep", "60"], env={"PATH": os.environ["PATH"]})
-
-    def end() -> None:
+    def end(child: int) -> None:
         until(tmp_path / "working")
-        time.sleep(0.1)
-        os.kill(child[0], number)
-
-    child: list[int] = []
+        for _ in range(times):
+            time.sleep(0.02)
+            os.kill(child, number)
 
     def work_and_be_ended() -> None:
-        child.append(os.getpid())
-        threading.Thread(target=end).start()
-        work()
+        threading.Thread(target=end, args=(os.getpid(),)).start()
+        with world.begin() as change:
+            command = f"touch '{tmp_path}/working'; echo x > '{change.staged}/half'; exec sleep 60"
+            change.run(["sh", "-c", command], env={"PATH": os.environ["PATH"]})
 
     assert in_child(work_and_be_ended) == 130
     assert fingerprint(world.env) == before
-    assert not world.state_folder.exists()
+    assert transaction.unfinished(world.env) is None
 
 
 def test_an_interrupt_during_the_commit_waits_for_its_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -628,3 +626,77 @@ def signals_as_they_were() -> Iterator[None]:
 def test_signal_handlers_are_put_back(world: World, signals_as_they_were: None) -> None:
     world.make("1")
     world.change("2")
+
+
+# Across versions
+
+
+FORMATS = Path(__file__).parent / "formats" / "transaction"
+
+
+def place_with(folder: Path, **files: str) -> Place:
+    """A state folder that holds saved examples: `intent="intent.1.json"`."""
+    place = Place(target=folder / ".venv")
+    place.gens.mkdir(parents=True)
+    for name, saved in files.items():
+        (place.root / name.replace("__", "/")).write_bytes((FORMATS / saved).read_bytes())
+    return place
+
+
+def test_what_schema_1_wrote_is_still_read(tmp_path: Path) -> None:
+    place = place_with(tmp_path, intent="intent.1.json")
+    shutil.copy(FORMATS / "state.1.json", place.state)
+    shutil.copy(FORMATS / "description.1.json", place.gens / "000001-a1b2c3.json")
+    shutil.copy(FORMATS / "seal.1.json", place.gens / "000001-a1b2c3.seal")
+    (place.gens / "000001-a1b2c3").mkdir()
+    intent = swap.read_intent(place)
+    assert intent is not None
+    assert (intent.tier, intent.leaving, intent.incoming_ino) == (Tier.EXCHANGE, "000001-a1b2c3", 4711)
+    assert swap.read_state(place)["before"] == "000001-a1b2c3"
+    (kept,) = transaction.history(place.target)
+    assert (kept.torch, kept.until, kept.size, kept.note["backend"]) == ("2.11.0+cu128", "2026-12-20", 3031253, "cu128")
+    sealed = snapshot.load(place.gens / "000001-a1b2c3.seal")
+    assert sealed is not None
+    assert sealed["bin/ä"].size == 7
+
+
+@pytest.mark.parametrize("name", ["intent", "state.json", "gens/000001-a1b2c3.json"])
+def test_what_a_newer_provision_wrote_is_refused_with_what_to_do(world: World, name: str) -> None:
+    world.make("1")
+    world.change("2")
+    kept = transaction.history(world.env)[-1].id
+    path = world.state_folder / name.replace("000001-a1b2c3", kept)
+    path.write_text('{"schema": 99}')
+    before = fingerprint(world.env)
+    with pytest.raises(BadData, match="newer provision") as refused:
+        world.change("3")
+    assert refused.value.code == "schema-too-new"
+    assert "update" in (refused.value.hint or "")
+    assert fingerprint(world.env) == before
+    assert path.read_text() == '{"schema": 99}'
+
+
+def test_a_generation_goes_after_its_day(world: World) -> None:
+    world.make("1")
+    world.change("2", keep_days=-1)
+    assert len(transaction.history(world.env)) == 1
+    world.change("3", keep_days=1)
+    assert transaction.clean(world.env, keep=1, older_than_days=1) == ()
+    assert len(transaction.clean(world.env, keep=1, older_than_days=0)) == 1
+
+
+def test_a_new_environment_that_somebody_made_between_our_two_renames_stays(world: World) -> None:
+    world.make("1")
+    old = fingerprint(world.env)
+    environ = {"PROVISION_TIER": "renames", "PROVISION_FAULT": "swap-half:kill"}
+    assert in_child(lambda: world.change("2"), **environ) == KILLED
+    assert world.verdict() == "absent"
+    world.make("3")
+    theirs = fingerprint(world.env)
+    assert transaction.recover(world.env, say=world.said.append)
+    assert fingerprint(world.env) == theirs
+    assert any("somebody made a new" in line for line in world.said)
+    (kept,) = transaction.history(world.env)
+    assert kept.path is not None
+    assert fingerprint(kept.path) == old
+    assert world.litter() == []

@@ -115,6 +115,23 @@ def test_which_packages_are_damaged_is_told_to_who_can_fetch_them_again(world: W
     assert failed.value.data == {"packages": ["torchlet"]}
 
 
+def test_a_poisoned_cache_is_found_and_named(world: World, tmp_path: Path) -> None:
+    """uv links whatever lies in its cache, also under --require-hashes; the old environment shares the inode."""
+    world.cache = tmp_path / "cache"
+    world.make("1")
+    world.change("2")
+    transaction.rollback(world.env)
+    for library in world.cache.rglob("torchlet/lib/libtorchlet.so"):
+        library.write_bytes(b"\0" * library.stat().st_size)
+    with pytest.raises(InstallFailed, match="sha256") as failed:
+        world.change("2")
+    assert failed.value.data == {"packages": ["torchlet"]}
+    assert "uv cache clean torchlet" in (failed.value.hint or "")
+    world.uv("cache", "clean", "--quiet", "torchlet")
+    world.change("2")
+    assert world.verdict() == "2"
+
+
 def test_what_was_already_imperfect_is_no_reason_to_refuse(world: World) -> None:
     """A package that nobody concerns, with an edited file and without RECORD: it stays as it is."""
     world.make("1")

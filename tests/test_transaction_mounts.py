@@ -29,7 +29,7 @@ def _may_mount() -> bool:
     return probe.returncode == 0
 
 
-needs_mounts = pytest.mark.skipif(not _may_mount(), reason="needs root and mount(8), Debian packages mount, util-linux")
+needs_mounts = pytest.mark.skipif(not _may_mount(), reason="needs root and mount (Debian packages mount, util-linux)")
 
 
 def mount(*arguments: object) -> None:

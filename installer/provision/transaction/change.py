@@ -150,6 +150,7 @@ class Change:
         if self.tier.weakens:
             self._say(self.tier.weakens)
         step("probed")
+        generations.of_place(place)  # what a newer provision wrote is refused now, not after the commit
         self._number, number = generations.numbers(place)
         self._id = generations.new_id(number)
         self._live_ino = disk.identity(target)
