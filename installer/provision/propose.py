@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from .values import frozen, replace
 if TYPE_CHECKING:
     from .host import Host
     from .plan import Plan
+    from .settings import Settings
     from .uv import Pin, Pins
 
 
@@ -36,6 +37,7 @@ class Ready:
     pins: Pins
     uv: str
     variables: dict[str, str]
+    sizes: Mapping[str, int]
 
 
 def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False) -> Result:
@@ -56,6 +58,10 @@ def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False) -> 
         from .screens import plan_lines
 
         lines = tuple(plan_lines(proposal, verbose=console.verbose))
+        if console.verbose and decision.settings is not None:
+            from .settings import settings_lines
+
+            lines += tuple(settings_lines(decision.settings))
     if build is None:
         problem = no_build(decision.resolution)
         return Result(
@@ -122,8 +128,8 @@ def pinned(
     from . import uv
     from .compare import changes_between
     from .detect.environment import interpreter
-    from .plan import COMPANIONS, FAMILY, Plan
     from .needs import needs_of
+    from .plan import COMPANIONS, FAMILY, Plan
     from .settings import login_variables, uv_environment
 
     assert decision.settings is not None
@@ -156,13 +162,14 @@ def pinned(
         pins = compiled(replace(wanted, family={"torch": family["torch"]}))
     changes, broken = changes_between(environment, pins.versions)
     fetched = [pin for pin in pins.packages if environment.version(pin.name) != pin.version]
+    sizes = download_sizes(fetched, settings, offline=job.offline)
     proposal = Plan(
         machine=machine,
         resolution=decision.resolution,
         environment=environment,
         changes=changes,
         broken=broken,
-        download_bytes=download_size(fetched, decision, offline=job.offline),
+        download_bytes=sum(sizes.values()) or None,
     )
     return Ready(
         build=build,
@@ -170,18 +177,18 @@ def pinned(
         pins=pins,
         uv=engine,
         variables=variables | login_variables(settings, build.index_url, installing=variables),
+        sizes=sizes,
     )
 
 
-def download_size(pins: Collection[Pin], decision: Decision, *, offline: bool) -> int | None:
-    """The bytes to fetch, as far as the index or the files' hosts tell; None where nothing is told."""
+def download_sizes(pins: Collection[Pin], settings: Settings, *, offline: bool) -> dict[str, int]:
+    """Name → the bytes to fetch, as far as the index or the files' hosts tell."""
     from .index import ask_sizes
 
-    known = sum(pin.size or 0 for pin in pins)
     unknown = [pin.url for pin in pins if pin.size is None and pin.url]
-    if unknown and not offline and decision.settings:
-        known += sum(ask_sizes(unknown, decision.settings).values())
-    return known or None
+    asked = ask_sizes(unknown, settings) if unknown and not offline else {}
+    sizes = {pin.name: pin.size or asked.get(pin.url or "") for pin in pins}
+    return {name: size for name, size in sizes.items() if size}
 
 
 def base_python() -> str:

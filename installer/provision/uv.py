@@ -300,7 +300,7 @@ def failure(answer: Completed, doing: str) -> ProvisionError:
     hint = HINTS.get(code, "uv's message above says more")
     if answer.timed_out:
         last = words.splitlines()[-1]
-        why = last if " s" in last else "uv gave no result in time"
+        why = last if last.endswith((" s", " s)")) else "it gave no result in time"
         return InstallFailed(f"{doing} was ended: {why}\n{words}", code=code, hint=hint)
     return InstallFailed(f"{doing} failed: {cause_of(words)}\n{words}", code=code, hint=hint)
 

@@ -111,7 +111,7 @@ def wait(process: subprocess.Popen[bytes], *, timeout: float, env: Mapping[str, 
         except subprocess.TimeoutExpired:
             if watch.stuck():
                 return f"next to nothing arrived for {watch.seconds:.0f} s"
-    return f"it took longer than {timeout:.0f} s"
+    return f"it gave no result in time ({timeout:.0f} s)"
 
 
 def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float) -> Completed:

@@ -25,6 +25,7 @@ from .profile import Profile, load_profile
 from .propose import Ready, bare_plan, base_python, decision_for, environment_for, no_build, pinned
 from .record import lock_for, proven_before, remember_failure, stamp, without_known_failures, write_lock
 from .report import Result
+from .room import check_room
 from .screens import change_lines, duration_phrase, environment_phrase, machine_phrase, plan_lines, proof_phrase
 from .values import replace
 from .verify import Expected, verify
@@ -124,6 +125,16 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
         if answer.returncode != 0:
             raise uv.failure(answer, "making the environment")
 
+    python = interpreter(prefix) if task.environment.exists else task.job.python_version or base_python()
+    check_room(
+        task.host,
+        ready.uv,
+        prefix=prefix,
+        lock=pins,
+        python=str(python),
+        variables=ready.variables,
+        sizes=ready.sizes,
+    )
     with transaction.begin(prefix, create=create, say=console.progress) as staging:
         started = time.monotonic()
         if proposal.removed:
