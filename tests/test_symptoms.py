@@ -36,7 +36,6 @@ def test_of_the_public_reports_all_but_those_whose_lines_say_something_else_are_
     rows = reports("reports.toml")
     missed = {row["id"] for row in rows if not understood(row)}
     assert missed == {
-        "arch-109",  # prose about two cards that names neither
         "drv-020",  # the very words of a driver that is too old for triton
         "jet-003",  # a missing kernel, of a machine that is not named
         "mig-003",  # device_count() == 0, and no more
