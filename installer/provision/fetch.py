@@ -272,13 +272,19 @@ def in_time(call: Callable[[], T], seconds: float) -> T:
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """The calls' results in their order, some calls at the same time. What a call raises is raised."""
+    """The calls' results in their order, some calls at the same time. What a call raises is raised.
+
+    Ctrl-C is not kept waiting for a server that says nothing: what is still being asked is left to itself.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     if len(calls) < 2:
         return [call() for call in calls]
-    with ThreadPoolExecutor(max_workers=min(WORKERS, len(calls))) as pool:
+    pool = ThreadPoolExecutor(max_workers=min(WORKERS, len(calls)))
+    try:
         return list(pool.map(lambda call: call(), calls))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 # What went wrong ----------------------------------------------------------------------------------------------------
