@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from envs import SETS, World, append, fingerprint
 from provision import transaction
-from provision.errors import InstallFailed
+from provision.errors import InstallFailed, TargetUnusable
 from provision.transaction.change import Change
 
 
@@ -193,6 +193,28 @@ def test_what_another_package_owns_stays(world: World) -> None:
     with world.begin(without=["oldpart"]) as change:
         assert (site(change) / "shared/__init__.py").exists()
         assert not (site(change) / "oldpart.py").exists()
+
+
+def test_what_the_user_put_into_a_package_that_is_replaced_stays(world: World) -> None:
+    world.make("1")
+    place = next(world.env.glob("lib/python*/site-packages"))
+    (place / "torchlet" / "lib" / "libmine.so").write_bytes(b"mine")
+    world.change("2", without=["torchlet"])
+    assert (place / "torchlet" / "lib" / "libmine.so").read_bytes() == b"mine"
+    with world.begin(without=["torchlet"]) as change:
+        left = [path.name for path in (site(change) / "torchlet").rglob("*")]
+    assert sorted(left) == ["lib", "libmine.so"]
+
+
+def test_a_rival_change_of_what_goes_is_seen(world: World) -> None:
+    world.make("1")
+    with pytest.raises(TargetUnusable, match="torchlet") as refused, world.begin(without=["torchlet"]) as change:
+        change.run(world.sync_command(change.python, "2"), env=world.environ)
+        change.settle(SETS["2"])
+        where = ["--no-index", "--find-links", world.wheels, "--python", world.python]
+        world.uv("pip", "install", "--reinstall-package", "torchlet", *where, "torchlet==1.0")
+        change.commit()
+    assert refused.value.code == "changed-meanwhile"
 
 
 def test_leaving_out_what_goes_is_the_same_as_uninstalling_it(world: World) -> None:

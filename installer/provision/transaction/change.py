@@ -80,7 +80,7 @@ class Change:
         self._lock: lock.Lock | None = None
         self._seen: dict[str, Entry] = {}
         self._before: dict[str, Entry] = {}
-        self._gone: tuple[str, ...] = ()
+        self._gone = remains.NOTHING
         self._settled: dict[str, Entry] | None = None
         self._parents: list[Path] = []
         self.committed = False
@@ -189,13 +189,18 @@ class Change:
                 cloned = clone.clone(source, self.staged, without=gone, say=self._say)
         except FileNotFoundError as error:
             raise self._changed_meanwhile([str(error.filename)]) from error
-        self._gone = tuple(f"{folder}/" for folder in gone.packages)
+        self._gone = gone
         self._seen = self._but_gone(self._seen or cloned.source)
         self._before = cloned.copy
 
     def _but_gone(self, snapshot: Mapping[str, Entry]) -> dict[str, Entry]:
-        """A snapshot of the live tree but for the packages that go."""
-        return {path: entry for path, entry in snapshot.items() if not path.startswith(self._gone)}
+        """A snapshot of the live tree but for the files that go; their dist-info stays, by which changes are seen."""
+        closed = tuple(f"{folder}/" for folder in self._gone.closed)
+        return {
+            path: entry
+            for path, entry in snapshot.items()
+            if path not in self._gone.files and not path.startswith(closed)
+        }
 
     def _make_parents(self, target: Path) -> None:
         """The folders above a first environment; they go again if nothing comes of it."""

@@ -7,6 +7,7 @@ link. Measured, with 32 mutating operations: reliability notes 2b.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -50,44 +51,47 @@ def clone(
     folders: list[tuple[str, str]] = []
     top = os.lstat(source)
     gone: set[str] = set()
-    for path, entry, found in walk(source, caches=True, closed=without.packages):
+
+    def make(folder: str) -> None:
+        """A folder of the copy; those that would be empty without what goes are made when something else is in them."""
+        if folder and folder not in cloned.copy:
+            make(folder.rpartition("/")[0])
+            os.mkdir(os.path.join(target, folder))
+            folders.append((os.path.join(source, folder), os.path.join(target, folder)))
+            cloned.copy[folder] = cloned.source[folder]
+
+    for path, entry, found in walk(source, caches=True, passing=without.files, closed=without.closed):
         _check_owner(entry.path, found, top)
-        cached = "__pycache__" in path
-        row = entry_of(found)
-        if not cached:
-            cloned.source[path] = row
-        if path in without or path.rpartition("/")[0] in gone:
+        above = path.rpartition("/")[0]
+        is_folder = stat.S_ISDIR(found.st_mode)
+        if "__pycache__" in path:
+            if not _cache_goes(path, without):
+                os.mkdir(os.path.join(target, path)) if is_folder else _share(entry.path, os.path.join(target, path))
+            continue
+        cloned.source[path] = row = entry_of(found)
+        if path in without.closed or path in without.infos or above in gone:
             gone.add(path)
-            continue
-        if cached and without.files and _source_of(path) in without.files:
-            continue
-        new = os.path.join(target, path)
-        if stat.S_ISDIR(found.st_mode):
-            os.mkdir(new)
-            folders.append((entry.path, new))
+        elif is_folder:
+            if path not in without.folders:
+                make(path)
         else:
-            try:
-                linked = _reproduce(entry.path, new, found, link=path in shared or (link and path.endswith(".pyc")))
-            except FileNotFoundError:
-                if cached:  # bytecode is replaced by whoever imports
-                    continue
-                raise
+            make(above)
+            new = os.path.join(target, path)
+            linked = _reproduce(entry.path, new, found, link=path in shared)
             if linked is None:
                 say(f"not copied, since it is a socket or a device: {entry.path}")
-                continue
-            row = row if linked or cached else entry_of(os.lstat(new))
-        if not cached:
-            cloned.copy[path] = row
+            else:
+                cloned.copy[path] = row if linked else entry_of(os.lstat(new))
     for old, new in reversed(folders):
         shutil.copystat(old, new)
     shutil.copystat(source, target)
     return cloned
 
 
-def _source_of(cached: str) -> str:
-    """The module whose bytecode this is: `a/__pycache__/b.cpython-312.pyc` → `a/b.py`."""
-    folder, _, name = cached.rpartition("__pycache__/")
-    return folder + name.partition(".")[0] + ".py"
+def _cache_goes(path: str, without: Remains) -> bool:
+    """Whether bytecode (or its folder) belongs to what goes."""
+    folder, _, name = path.partition("/__pycache__")
+    return folder in without.folders or f"{folder}/{name[1:].partition('.')[0]}.py" in without.files
 
 
 def _shareable(tree: Path, without: Remains) -> frozenset[str]:
@@ -134,6 +138,13 @@ def _reproduce(old: str, new: str, found: os.stat_result, *, link: bool) -> bool
     else:
         return None
     return False
+
+
+def _share(old: str, new: str) -> None:
+    """Bytecode, which whoever imports replaces at any time."""
+    with contextlib.suppress(FileNotFoundError):
+        if not _link(old, new):
+            _copy(old, new)
 
 
 def _link(old: str, new: str) -> bool:

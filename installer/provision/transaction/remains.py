@@ -1,9 +1,9 @@
 """What belongs to a distribution that is to go, whole or broken?
 
-A killed installer leaves distributions whose RECORD is torn or whose files are gone, folders named `~orch`, and
-packages that no RECORD owns. uv refuses some of these for ever ("METADATA: No such file") and believes others to be
-fine (reliability notes 0). So nothing of a distribution that is to be replaced is copied at all: the copy looks as if
-it had never been there, and installing into it has nothing to remove.
+It is left out of the copy: then installing its successor has nothing to remove. Of a whole distribution that is what
+its RECORD lists. A killed installer leaves RECORDs that are torn, packages that no RECORD owns and folders named
+`~orch`; uv refuses some of these for ever ("METADATA: No such file") and believes others to be fine (reliability notes
+0): of such a distribution everything goes that lies in its packages.
 """
 
 from __future__ import annotations
@@ -22,43 +22,44 @@ _IMPORTED_AS = {"torch": ("torch", "torchgen", "functorch")}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remains:
-    """Paths relative to an environment: single `files`, and folders with everything in them: `packages` and `infos`."""
+    """What goes, relative to an environment: `files`; `folders` that hold nothing else as far as RECORDs tell;
+    dist-info folders (`infos`); and `closed`, folders that go whatever they hold."""
 
     files: frozenset[str] = frozenset()
-    packages: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
     infos: frozenset[str] = frozenset()
-
-    def __contains__(self, path: str) -> bool:
-        return path in self.files or path in self.packages or path in self.infos
+    closed: frozenset[str] = frozenset()
 
 
 NOTHING = Remains()
 
 
 def remains(tree: Path, names: Collection[str]) -> Remains:
-    """All that belongs to these distributions (normalized names) and to no other, and the litter of broken uninstalls.
-
-    A folder goes as a whole where no other distribution owns anything in it, so that what nobody lists goes too.
-    """
+    """All that belongs to these distributions (normalized names) and to no other, and broken uninstalls' litter."""
     rows: set[str] = set()
     theirs: set[str] = set()
-    packages: set[str] = set(litter(tree))
     infos: set[str] = set()
+    broken = set(names)
     for info in records.infos(tree):
-        listed = {row.path for row in getattr(records.read(tree, info), "rows", ())}
-        if records.name_of(info) in names:
-            rows |= listed
-            infos.add(info)
-        else:
+        record = records.read(tree, info)
+        listed = {row.path for row in record.rows} if record is not None else set()
+        name = records.name_of(info)
+        if name not in names:
             theirs |= listed
-    shared = _with_above({posixpath.dirname(path) for path in theirs})
-    for site in records.sites(tree):
-        shared |= _with_above({site})
-        packages |= {f"{site}/{one}" for name in names for one in _IMPORTED_AS.get(name, (name.replace("-", "_"),))}
-        own = _with_above({posixpath.dirname(path) for path in rows if path.startswith(f"{site}/")}) - shared
-        packages |= {folder for folder in own if posixpath.dirname(folder) in shared}
+            continue
+        rows |= listed
+        infos.add(info)
+        if f"{info}/RECORD" in listed and os.path.exists(tree / info / "METADATA"):
+            broken.discard(name)
+    shared = _with_above({posixpath.dirname(path) for path in theirs} | set(records.sites(tree)) | {"bin", "Scripts"})
+    packages = {one for name in broken for one in _IMPORTED_AS.get(name, (name.replace("-", "_"),))}
+    own = _with_above({posixpath.dirname(path) for path in rows}) - shared - infos
+    closed = {f"{site}/{package}" for site in records.sites(tree) for package in packages} - shared
     return Remains(
-        files=frozenset(rows - theirs), packages=frozenset(packages - shared - infos), infos=frozenset(infos)
+        files=frozenset(path for path in rows - theirs if posixpath.dirname(path) not in infos),
+        folders=frozenset(own),
+        infos=frozenset(infos),
+        closed=frozenset(litter(tree)) | closed,
     )
 
 

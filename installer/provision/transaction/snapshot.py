@@ -36,11 +36,11 @@ Snapshot = Mapping[str, Entry]
 
 
 def walk(
-    tree: Path, *, caches: bool = False, closed: Collection[str] = ()
+    tree: Path, *, caches: bool = False, passing: Collection[str] = (), closed: Collection[str] = ()
 ) -> Iterator[tuple[str, os.DirEntry[str], os.stat_result]]:
     """Everything in `tree`, folders before what they hold.
 
-    `__pycache__` only where `caches` asks for it; of the folders in `closed` only they themselves.
+    `__pycache__` only where `caches` asks for it, nothing in `passing`; of the folders in `closed` only themselves.
     """
     pending = [(str(tree), "")]
     while pending:
@@ -51,11 +51,13 @@ def walk(
                     continue
                 if entry.name == "__pycache__" and not caches:
                     continue
+                path = prefix + entry.name
+                if path in passing:
+                    continue
                 try:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                path = prefix + entry.name
                 yield path, entry, found
                 if stat.S_ISDIR(found.st_mode) and path not in closed:
                     pending.append((entry.path, path + "/"))
