@@ -211,7 +211,7 @@ def test_a_rival_change_of_what_goes_is_seen(world: World) -> None:
     with pytest.raises(TargetUnusable, match="torchlet") as refused, world.begin(without=["torchlet"]) as change:
         change.run(world.sync_command(change.python, "2"), env=world.environ)
         change.settle(SETS["2"])
-        where = ["--no-index", "--find-links", world.wheels, "--python", world.python]
+        where = ["--no-index", "--find-links", str(world.wheels), "--python", str(world.python)]
         world.uv("pip", "install", "--reinstall-package", "torchlet", *where, "torchlet==1.0")
         change.commit()
     assert refused.value.code == "changed-meanwhile"
