@@ -387,8 +387,8 @@ def redact(text: str) -> str:
 
 
 def _alike(one: str, other: str) -> int:
-    """How many parts two addresses have in common from the left."""
-    parts = zip(one.split("/"), other.split("/"), strict=False)
+    """How many parts the paths of two addresses have in common from the left."""
+    parts = zip(one.split("/")[3:], other.split("/")[3:], strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], parts))
 
 
