@@ -81,9 +81,10 @@ def _job(options: dict[str, Any]) -> Job:
     YES,
     flag("--dry-run", help="Same as plan."),
     flag("--no-retry", to="retry", default=True, sets=False, help="Try no further candidate."),
+    option("--plan", to="saved", kind="path", metavar="FILE", help="Apply a saved plan, if it is still the plan."),
     option("--depth", default="default", choices=("quick", "default", "full"), help="How much to prove."),
 )
-def apply(console: Console, *, dry_run: bool, yes: bool, **options: Any) -> Result:
+def apply(console: Console, *, dry_run: bool, yes: bool, saved: Path | None, **options: Any) -> Result:
     """Bring an environment to the right torch: detect, resolve, execute, verify, lock.
 
     PROFILE names the workload (provision profiles); without one it is torch alone.
@@ -93,12 +94,17 @@ def apply(console: Console, *, dry_run: bool, yes: bool, **options: Any) -> Resu
     job = _job(options)
     _not_a_command(job.profile)
     if dry_run:
-        from .propose import plan
+        from . import propose
 
-        return plan(job, LocalHost(), console)
+        return propose.plan(job, LocalHost(), console)
     from .workflow import provision
 
-    return provision(job, LocalHost(), console)
+    if saved is None:
+        return provision(job, LocalHost(), console)
+    from .saved import read_plan
+
+    plan = read_plan(saved)
+    return provision(plan.job, LocalHost(), console, saved=plan)
 
 
 def _not_a_command(profile: str) -> None:
@@ -122,13 +128,19 @@ def _not_a_command(profile: str) -> None:
     )
 
 
-@command(PROFILE, *DECIDING, ENV, flag("--exit-code", help="Exit with 10 when there is something to change."))
-def plan(console: Console, *, exit_code: bool, **options: Any) -> Result:
+@command(
+    PROFILE,
+    *DECIDING,
+    ENV,
+    flag("--exit-code", help="Exit with 10 when there is something to change."),
+    option("-o", "--output", kind="path", metavar="FILE", help="Save the plan, for provision --plan FILE."),
+)
+def plan(console: Console, *, exit_code: bool, output: Path | None, **options: Any) -> Result:
     """Show what apply would do, and why each other build was passed over. Changes nothing."""
     from . import propose
     from .host import LocalHost
 
-    return propose.plan(_job(options), LocalHost(), console, exit_code=exit_code)
+    return propose.plan(_job(options), LocalHost(), console, exit_code=exit_code, output=output)
 
 
 @command(
@@ -213,12 +225,12 @@ def explain(console: Console, *, code: str) -> Result:
     return upkeep.explain(code)
 
 
-@command(argument("name"))
-def profiles(console: Console, *, name: str | None) -> Result:
-    """List the profiles, or show one."""
-    from . import upkeep
+@command(argument("words", many=True, metavar="[show] NAME"))
+def profiles(console: Console, *, words: tuple[str, ...]) -> Result:
+    """List the profiles; show NAME shows one, validate FILE reads one strictly."""
+    from . import workloads
 
-    return upkeep.profiles(name)
+    return workloads.profiles(words)
 
 
 @command(

@@ -11,8 +11,12 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from .values import frozen
+
+if TYPE_CHECKING:
+    from .machine import Gpu
 
 _CODE = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
 
@@ -76,6 +80,12 @@ def parse_code(text: str) -> Code:
 def sm(capability: str) -> str:
     """`12.0` → `sm_120`."""
     return "sm_" + capability.replace(".", "")
+
+
+def arches_of(gpus: Iterable[Gpu]) -> tuple[str, ...]:
+    """The known architectures of GPUs, as torch spells them, sorted: `sm_120`, `gfx1100`."""
+    spelled = {sm(gpu.arch) if gpu.vendor.value == "nvidia" else gpu.arch.partition(":")[0] for gpu in gpus if gpu.arch}
+    return tuple(sorted(spelled))
 
 
 @lru_cache(maxsize=512)

@@ -78,6 +78,7 @@ class Job:
             limited = specifier_of(profile.torch)
             specifier = limited if specifier is None else specifier & limited if limited else specifier
         return Request(
+            limits=profile.limits,
             torch=specifier,
             backend=None if self.backend == "auto" else self.backend,
             channel=None if self.channel == "auto" else Channel(self.channel),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .catalog import Build, load_catalog
 from .choose import Decision, cache_folder, decide
 from .console import Console
+from .coverage import arches_of
 from .environment import Environment, Python
 from .errors import ExitCode, InstallFailed, NoBuildFits
 from .facts import machine_for
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from .uv import Pin, Pins
 
 
+NARROWINGS = 12
+"""So many packages may each narrow the choice further."""
+
+
 @frozen
 class Ready:
     """A build, pinned for one environment: everything that a change needs."""
@@ -40,8 +45,8 @@ class Ready:
     sizes: Mapping[str, int]
 
 
-def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False) -> Result:
-    """What `provision` would do, and why each other build was passed over. Raises ProvisionError."""
+def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False, output: Path | None = None) -> Result:
+    """What `provision` would do, and why each other build was passed over; saved in `output`. Raises ProvisionError."""
     profile = load_profile(job.profile)
     machine = machine_for(job, host)
     environment = None if job.foreign else environment_for(job)
@@ -51,8 +56,15 @@ def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False) -> 
     if build is not None and environment is not None and not decision.from_table and not job.offline:
         import tempfile
 
+        decision = attainable_for(job, host, decision, machine, environment, profile)
+        build = decision.resolution.choice or build
         with tempfile.TemporaryDirectory(prefix="provision-") as folder:
             proposal = pinned(job, host, decision, build, machine, environment, profile, Path(folder)).plan
+    if output is not None and build is not None:
+        from .saved import plan_text
+
+        output.write_text(plan_text(job, proposal), encoding="utf-8")
+        console.message("info", "plan-saved", f"saved; to apply exactly this: provision --plan {output}")
     lines: tuple[str, ...] = ()
     if not console.json:
         from .screens import plan_lines
@@ -67,6 +79,7 @@ def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False) -> 
         return Result(
             command="plan", data=proposal.to_json(), lines=lines, exit_code=ExitCode.NO_BUILD, errors=(problem,)
         )
+    tell_left_out(job, console, decision, build, profile)
     code = ExitCode.CHANGES_PENDING if exit_code and proposal.changes else ExitCode.OK
     return Result(command="plan", data=proposal.to_json(), lines=lines, exit_code=code)
 
@@ -129,7 +142,7 @@ def pinned(
     from .compare import changes_between
     from .detect.environment import interpreter
     from .needs import needs_of
-    from .plan import COMPANIONS, FAMILY, Plan
+    from .plan import FAMILY, Plan
     from .settings import login_variables, uv_environment
 
     assert decision.settings is not None
@@ -139,16 +152,13 @@ def pinned(
     pinning = variables | login_variables(settings, build.index_url)
     python = str(interpreter(environment.prefix)) if environment.exists else job.python_version or base_python()
     keep = {name: one.version for name, one in environment.installed.items() if name not in FAMILY}
-    family = {"torch": f"=={build.requirement}"}
-    companions = load_catalog(job.base).companions_of(build.torch, build.backend, build.system)
-    for name in COMPANIONS:
-        if name in companions and (name in environment.installed or name in profile.companions):
-            family[name] = companions[name]
+    from .wants import wanted_for
+
+    companions, arches = companions_and_arches(job, build, decision)
+    wanted = wanted_for(build, profile, companions, arches=arches, installed=environment.installed)
     listed = decision.survey.wheels(build.source) if decision.survey else ()
     needs = needs_of(build, listed, environment.python, settings, cache_folder(), offline=job.offline)
-    wanted = uv.Wanted(
-        family=family, others=profile.packages, source=build.source, index_url=build.index_url, needs=needs
-    )
+    wanted = replace(wanted, needs=needs)
 
     def compiled(wanted: uv.Wanted) -> uv.Pins:
         return uv.compile_pins(host, engine, wanted, folder=folder, python=python, env=pinning, installed=keep)
@@ -156,10 +166,10 @@ def pinned(
     try:
         pins = compiled(wanted)
     except InstallFailed as error:
-        if error.code != "resolution" or len(family) == 1 or profile.companions:
+        if error.code != "resolution" or len(wanted.family) == 1 or profile.companions:
             raise
         # The source holds torch alone: what was built for the old torch cannot stay, and the plan shows that it goes.
-        pins = compiled(replace(wanted, family={"torch": family["torch"]}))
+        pins = compiled(replace(wanted, family={"torch": wanted.family["torch"]}))
     changes, broken = changes_between(environment, pins.versions)
     fetched = [pin for pin in pins.packages if environment.version(pin.name) != pin.version]
     sizes = download_sizes(fetched, settings, offline=job.offline)
@@ -179,6 +189,66 @@ def pinned(
         variables=variables | login_variables(settings, build.index_url, installing=variables),
         sizes=sizes,
     )
+
+
+def companions_and_arches(job: Job, build: Build, decision: Decision) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """What the table knows to go with a build, and the GPU architectures that count."""
+    companions = load_catalog(job.base).companions_of(build.torch, build.backend, build.system)
+    return companions, arches_of(decision.resolution.gpus)
+
+
+def tell_left_out(job: Job, console: Console, decision: Decision, build: Build, profile: Profile) -> None:
+    """What the profile names and this build does not get is told."""
+    if not profile.plain:
+        from .wants import left_out
+
+        for message in left_out(build, profile, *companions_and_arches(job, build, decision)):
+            console.message(message.level, message.code, message.text)
+
+
+def attainable_for(
+    job: Job, host: Host, decision: Decision, machine: Machine, environment: Environment, profile: Profile
+) -> Decision:
+    """`attainable` for one environment; torch alone is always attainable."""
+    if profile.plain:
+        return decision
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="provision-") as folder:
+
+        def pin(decision: Decision, build: Build) -> object:
+            return pinned(job, host, decision, build, machine, environment, profile, Path(folder))
+
+        return attainable(decision, machine, pin)
+
+
+def attainable(decision: Decision, machine: Machine, pin: Callable[[Decision, Build], object]) -> Decision:
+    """The decision narrowed until everything that is wanted can be had together.
+
+    What uv says of the package that wants another torch becomes a limit of the choice, which then names it. Raises
+    InstallFailed (`resolution`) where no build is left, with uv's first words.
+    """
+    from .narrow import limit_in
+    from .resolve import resolve
+
+    first: InstallFailed | None = None
+    for _ in range(NARROWINGS):
+        build = decision.resolution.choice
+        if build is None:
+            break
+        try:
+            pin(decision, build)
+        except InstallFailed as error:
+            first = first or error
+            limit = limit_in(error.text, build, decision.resolution.candidates) if error.code == "resolution" else None
+            if limit is None:
+                raise
+            request = replace(decision.request, limits=(*decision.request.limits, limit))
+            decision = replace(decision, request=request, resolution=resolve(machine, request, decision.catalog))
+        else:
+            return decision
+    assert first is not None
+    raise first
 
 
 def download_sizes(pins: Collection[Pin], settings: Settings, *, offline: bool) -> dict[str, int]:

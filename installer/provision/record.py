@@ -10,12 +10,13 @@ from . import proof
 from .catalog import Build
 from .checks import Verification
 from .console import Console
+from .coverage import arches_of
 from .detect.environment import site_packages
 from .environment import Environment
 from .errors import AfterCommitFailed, VerificationFailed
 from .job import Job
 from .lock import FILE_NAME, Target, is_ours, lock_text
-from .machine import Machine, Vendor
+from .machine import Machine
 from .profile import Profile
 from .propose import Ready
 
@@ -25,11 +26,6 @@ def lock_for(
 ) -> str:
     """The text of the lock: what uv pinned, for which machine, and what was proven."""
     build = ready.build
-    arches = {
-        f"sm_{gpu.arch.replace('.', '')}" if gpu.vendor is Vendor.NVIDIA else gpu.arch
-        for gpu in machine.gpus
-        if gpu.arch
-    }
     return lock_text(
         ready.pins.text,
         backend=build.backend,
@@ -39,7 +35,7 @@ def lock_for(
             system=build.system.value,
             machine=build.machine,
             python=environment.python.minor,
-            arches=tuple(sorted(arches)),
+            arches=arches_of(ready.plan.resolution.gpus),
         ),
         index_url=build.index_url,
         verification=verification,

@@ -24,18 +24,24 @@ from .values import frozen, replace
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
+    from .profile import Limit
+
 __all__ = ["Advice", "Coverage", "Note", "Reason", "Rejection", "Request", "Resolution", "known_driver", "resolve"]
 
 
 @frozen
 class Request:
-    """What the user asked for. None = auto; `gpus` are the texts of `--gpu`; without a `python` every wheel counts."""
+    """What the user asked for. None = auto; `gpus` are the texts of `--gpu`; without a `python` every wheel counts.
+
+    `limits` are what the packages of a profile leave of the choice.
+    """
 
     torch: SpecifierSet | None = None
     backend: str | None = None
     channel: Channel | None = None
     gpus: tuple[str, ...] = ()
     python: Python | None = None
+    limits: tuple[Limit, ...] = ()
 
 
 @frozen
@@ -112,6 +118,7 @@ def resolve(machine: Machine, request: Request, catalog: Catalog) -> Resolution:
             notes.append(Note(code="nightly", text="no stable build fits, so this is a nightly", level="warning"))
     candidates = best_first((build for build, rejection in verdicts if rejection is None), situation)
     choice = candidates[0] if candidates else None
+    notes += _narrowed(choice, builds, situation)
     if choice:
         notes += _notes(choice, situation, catalog)
     return Resolution(
@@ -157,6 +164,7 @@ def _situation(
         torch=request.torch,
         backend=request.backend,
         channel=request.channel or Channel.STABLE,
+        limits=request.limits,
     )
     for_the_cpu = request.backend == "cpu" or not (gpus or request.backend)
     within_reach = any(build.backend == "cpu" and judge(build, situation) is None for build in builds)
@@ -215,6 +223,18 @@ def _elsewhere(
     here = f"{machine.platform.system.value} {machine.platform.machine}"
     for build in newest.values():
         yield Rejection(build=build, reason=Reason.PLATFORM_NOT_BUILT, wanted=build.platform, found=here)
+
+
+def _narrowed(choice: Build | None, builds: Sequence[Build], situation: Situation) -> Iterable[Note]:
+    """Which package of the profile keeps a better build from being the choice."""
+    if not situation.limits:
+        return
+    free = replace(situation, limits=())
+    best = next(iter(best_first((build for build in builds if judge(build, free) is None), free)), None)
+    for limit in situation.limits:
+        if best is not None and best != choice and (refused := limit.refuses(best)):
+            text = f"{refused[0]}, so torch {best.name} is passed over" + (f": {limit.why}" if limit.why else "")
+            yield Note(code="narrowed", text=text)
 
 
 def _notes(choice: Build, situation: Situation, catalog: Catalog) -> list[Note]:

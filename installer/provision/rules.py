@@ -25,6 +25,8 @@ from .values import frozen
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
 
+    from .profile import Limit
+
 
 class Reason(StrEnum):
     """Why a build is not the choice (contracts, section 4)."""
@@ -71,6 +73,7 @@ class Situation:
     backend: str | None = None
     channel: Channel = Channel.STABLE
     plain_on_cpu: bool = False
+    limits: tuple[Limit, ...] = ()
 
     @property
     def windows(self) -> bool:
@@ -97,6 +100,14 @@ def in_channel(build: Build, situation: Situation) -> Verdict:
     """Only builds of the channel count."""
     if build.channel is not situation.channel:
         return Reason.CHANNEL, situation.channel.value, build.channel.value
+    return None
+
+
+def left_by_profile(build: Build, situation: Situation) -> Verdict:
+    """What a package of the profile does not work with is no candidate."""
+    for limit in situation.limits:
+        if refused := limit.refuses(build):
+            return Reason.EXCLUDED_BY_REQUEST, *refused
     return None
 
 
@@ -212,6 +223,7 @@ DRIVER_RULES: tuple[Rule, ...] = (driver_there, driver_serves_gpus, driver_reach
 RULES: tuple[Rule, ...] = (
     asked_for,
     in_channel,
+    left_by_profile,
     published,
     libc_new_enough,
     python_built,

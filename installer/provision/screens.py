@@ -109,6 +109,9 @@ def plan_lines(plan: Plan, *, verbose: bool = False) -> list[str]:
 def _telling(rejected: Iterable[Any], choice: Any) -> list[Any]:
     """The rejections that answer "why not newer": the newest build of each backend, nothing older than the choice."""
     seen: dict[str, Any] = {}
+    rejected = list(rejected)
+    # What was excluded by a wish is shown where nothing else is to be told.
+    rejected = [one for one in rejected if one.reason.value not in ("excluded-by-request", "channel")] or rejected
     for one in rejected:
         if one.reason.value == "channel" or (one.found.startswith("only ") and one.found.endswith(" code")):
             continue

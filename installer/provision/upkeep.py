@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import BadData, ExitCode, TargetUnusable
+from .errors import ExitCode, TargetUnusable
 from .report import Result
 
 if TYPE_CHECKING:
@@ -104,38 +104,6 @@ def rollback(job: Job, host: Host, console: Console, *, generation: str | None) 
     failed = "; ".join(f"{check.name}: {check.actual or check.detail or 'failed'}" for check in verification.failed)
     line = f"Verified  {proof_phrase(verification)}" if verification.ok else f"! it is as it was, and fails: {failed}"
     return Result(command="rollback", data=data | {"verification": verification.to_json()}, lines=(line,))
-
-
-def profiles(name: str | None) -> Result:
-    """Every profile in a line, or one with all it asks for."""
-    from .profile import find_profiles, load_profile
-
-    if name is not None:
-        profile = load_profile(name)
-        data = {
-            "name": profile.name,
-            "summary": profile.summary,
-            "path": str(profile.path),
-            "torch": profile.torch,
-            "companions": list(profile.companions),
-            "packages": list(profile.packages),
-            "checks": list(profile.checks),
-            "environment": dict(profile.environment),
-            "notes": list(profile.notes),
-        }
-        lines = [f"{key:<12} {value}" for key, value in data.items() if value]
-        return Result(command="profiles", data=data, lines=tuple(lines))
-    rows = []
-    for found in sorted(find_profiles()):
-        try:
-            rows.append((found, load_profile(found).summary))
-        except BadData as error:
-            rows.append((found, f"! {error.text}"))
-    return Result(
-        command="profiles",
-        data={"profiles": [{"name": one, "summary": summary} for one, summary in rows]},
-        lines=tuple(f"  {one:<14} {summary}" for one, summary in rows),
-    )
 
 
 def scan(job: Job, host: Host, console: Console, *, paths: tuple[Path, ...], require: tuple[str, ...]) -> Result:

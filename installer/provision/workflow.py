@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import transaction, uv
-from .catalog import Build
+from .catalog import Build, load_catalog
 from .checks import Depth, Verification
 from .choose import Decision
 from .console import Console
+from .coverage import arches_of
 from .detect.environment import inspect_environment, interpreter, target_prefix
 from .environment import Environment
 from .errors import NoBuildFits, UsageProblem, VerificationFailed
@@ -22,13 +23,25 @@ from .job import Job
 from .machine import Machine
 from .plan import FAMILY, Change, Plan
 from .profile import Profile, load_profile
-from .propose import Ready, bare_plan, base_python, decision_for, environment_for, no_build, pinned
+from .propose import (
+    Ready,
+    attainable_for,
+    bare_plan,
+    base_python,
+    decision_for,
+    environment_for,
+    no_build,
+    pinned,
+    tell_left_out,
+)
 from .record import lock_for, proven_before, remember_failure, stamp, without_known_failures, write_lock
 from .report import Result
 from .room import check_room
+from .saved import SavedPlan, refuse_if_stale
 from .screens import change_lines, duration_phrase, environment_phrase, machine_phrase, plan_lines, proof_phrase
 from .values import replace
 from .verify import Expected, verify
+from .wants import checks_for
 
 TRIES = 3
 """The choice and at most two more candidates (contracts 5.8)."""
@@ -45,6 +58,7 @@ class Task:
     environment: Environment
     profile: Profile
     began: float
+    saved: SavedPlan | None = None
 
     @property
     def seconds(self) -> float:
@@ -52,20 +66,24 @@ class Task:
         return round(time.monotonic() - self.began, 3)
 
 
-def provision(job: Job, host: Host, console: Console) -> Result:
-    """The one-shot job: from whatever state the environment is in to a proven torch. Raises ProvisionError."""
+def provision(job: Job, host: Host, console: Console, *, saved: SavedPlan | None = None) -> Result:
+    """The one-shot job: from whatever state the environment is in to a proven torch. Raises ProvisionError.
+
+    With a `saved` plan only exactly that is done.
+    """
     began = time.monotonic()
     profile = load_profile(job.profile)
     prefix = target_prefix(job.env, os.environ, Path.cwd())
     transaction.recover(prefix, say=lambda text: console.message("info", "recovered", text))
     machine = machine_for(job, host)
-    task = Task(job, host, console, machine, environment_for(job), profile, began)
-    if proven_before(job, machine, task.environment):
+    task = Task(job, host, console, machine, environment_for(job), profile, began, saved)
+    if saved is None and proven_before(job, machine, task.environment):
         return already_right(task)
     console.line(f"Detected  {machine_phrase(machine)}")
     decision = decision_for(job, host, console, machine, task.environment, profile, executing=True)
+    decision = attainable_for(job, host, decision, machine, task.environment, profile)
     failed: VerificationFailed | None = None
-    for build in candidates(task, decision)[: TRIES if job.retry else 1]:
+    for build in candidates(task, decision)[: TRIES if job.retry and saved is None else 1]:
         try:
             return bring(task, decision, build)
         except VerificationFailed as problem:
@@ -99,9 +117,12 @@ def bring(task: Task, decision: Decision, build: Build) -> Result:
     console.line(f"Chose     torch {build.name} from {build.source.label}" + (f": it has {served}" if served else ""))
     for note in decision.resolution.notes:
         console.message(note.level, note.code, note.text)
+    tell_left_out(task.job, console, decision, build, task.profile)
     with tempfile.TemporaryDirectory(prefix="provision-") as name:
         folder = Path(name)
         ready = pinned(task.job, task.host, decision, build, task.machine, environment, task.profile, folder)
+        if task.saved is not None:
+            refuse_if_stale(task.saved, ready.plan)
         console.line(f"Env       {environment_phrase(ready.plan)}")
         if environment.exists and not ready.plan.changes:
             verification = prove(task, build, interpreter(environment.prefix))
@@ -171,13 +192,14 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
 
 def prove(task: Task, build: Build, python: Path) -> Verification:
     """The proof, in the interpreter of the staged (or of the live) environment."""
+    companions = load_catalog(task.job.base).companions_of(build.torch, build.backend, build.system)
     return verify(
         task.host,
         python=python,
         machine=task.machine,
         expected=Expected(torch=build.requirement, backend=build.backend),
         depth=Depth(task.job.depth),
-        extra_checks=task.profile.checks,
+        extra_checks=checks_for(build, task.profile, companions, arches_of(task.machine.gpus)),
     )
 
 

@@ -1,0 +1,45 @@
+"""Which package wants another torch, according to uv? Its complaint as a limit of the choice. Pure.
+
+uv explains in sentences (0.13.8, 2026-11-20): "Because needs-old==1.0 depends on torch==2.9.1 and provision-target
+depends on torch==2.15.0+cpu, we can conclude …". Only the subjects and their torch are read from them; what cannot be
+read stays uv's own error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from .catalog import Build
+from .profile import COMPANIONS, Limit
+
+_SPEC = r"(?:[<>=!~]=?[^\s,]+)(?:,\s?[<>=!~]=?[^\s,]+)*"
+_DEPENDS = re.compile(rf"([\w.-]+)({_SPEC})? depends? on torch(?:\{{[^}}]*\}})?({_SPEC})")
+_NAMES = "|".join(COMPANIONS)
+_ABSENT = re.compile(rf"(?:no version of ({_NAMES})\b|({_NAMES})(?:{_SPEC})? (?:was not found|has no wheels))")
+
+
+def limit_in(text: str, build: Build, candidates: Iterable[Build]) -> Limit | None:
+    """What kept `build` from being installed with everything else, as a limit; None where uv's words do not tell.
+
+    Of a package with several versions the one counts whose torch is the newest among the candidates.
+    """
+    words = " ".join(text.split())
+    others = [one for one in candidates if one != build]
+    wishes: dict[str, list[tuple[str, str]]] = {}
+    for name, version, specifier in _DEPENDS.findall(words):
+        if name != "provision-target" and not name.startswith("torch"):
+            wishes.setdefault(name, []).append((version, specifier.replace(" ", "")))
+    for name, found in wishes.items():
+        limits = [Limit(by=f"{name} {version.lstrip('=')}".strip(), torch=specifier) for version, specifier in found]
+        if any(limit.refuses(build) is None for limit in limits):
+            continue
+        left = [(one.torch, place) for place, limit in enumerate(limits) for one in others if not limit.refuses(one)]
+        if left:
+            return limits[max(left)[1]]
+    absent = _ABSENT.search(words)
+    if absent:
+        rest = tuple(sorted({one.backend for one in others} - {build.backend}))
+        if rest:
+            return Limit(by=absent[1] or absent[2], backends=rest)
+    return None
