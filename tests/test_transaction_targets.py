@@ -117,6 +117,16 @@ def test_a_relocatable_environment(world: World) -> None:
     assert run([moved / "bin/torchlet"]).stdout == "2\n"
 
 
+def test_an_environment_that_was_moved(world: World) -> None:
+    """What is installed anew runs from where the environment is now; what was broken by the move stays so."""
+    world.make("1")
+    world.env = world.env.rename(world.env.with_name("moved"))
+    world.change("2")
+    assert run([world.env / "bin/torchlet"]).stdout == "2\n"
+    assert run([world.python, "-I", "-B", "-m", "torchlet.core"]).returncode == 0
+    assert world.litter() == []
+
+
 def test_an_editable_install_stays_editable(world: World, tmp_path: Path) -> None:
     source = tmp_path / "src"
     source.mkdir()
@@ -196,6 +206,13 @@ def test_a_folder_that_is_no_environment(world: World) -> None:
     world.env.mkdir()
     (world.env / "thesis.tex").write_text("x")
     assert refused(world).code == "not-an-environment"
+
+
+def test_the_root_of_the_file_system() -> None:
+    for action in (transaction.history, transaction.damaged, transaction.rollback, transaction.clean):
+        with pytest.raises(TargetUnusable):
+            action(Path("/"))
+    assert transaction.recover(Path("/")) is False
 
 
 def test_a_file_in_the_way(world: World) -> None:

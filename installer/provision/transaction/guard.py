@@ -85,7 +85,9 @@ def users(target: Path) -> tuple[str, ...]:
             continue
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
-            if command.startswith(inside) or inside in Path(f"/proc/{pid}/maps").read_bytes():
+            works_in = os.fsencode(os.readlink(f"/proc/{pid}/cwd")) + b"/"
+            maps = Path(f"/proc/{pid}/maps").read_bytes()
+            if command.startswith(inside) or works_in.startswith(inside) or inside in maps:
                 found.append(f"{os.path.basename(os.fsdecode(command))} (pid {pid})")
         except OSError:
             continue

@@ -105,8 +105,8 @@ def busy(place: Place) -> bool:
 def _try(place: Place) -> Lock | None:
     """One attempt. A folder that was removed while we opened the file is made again."""
     for _ in range(100):
-        establish(place)
         try:
+            establish(place)
             fd = os.open(place.lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         except FileNotFoundError:
             continue

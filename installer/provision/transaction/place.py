@@ -92,6 +92,10 @@ def real(target: Path) -> Path:
     Raises TargetUnusable for a link that leads nowhere or that another user has put there.
     """
     target = Path(os.path.abspath(target))
+    if not target.name:
+        raise TargetUnusable(
+            f"{target} is no environment", code="not-an-environment", hint="give another path with --env"
+        )
     if not target.is_symlink():
         return Path(os.path.realpath(target.parent)) / target.name
     found = Path(os.path.realpath(target))
