@@ -327,10 +327,10 @@ class _Reader:
         return patterns
 
     def specifier(self, table: Mapping[str, Any], key: str, where: str) -> str | None:
-        from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
         if key not in table:
             return None
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
         text = self.text(table, key, where)
         try:
             return str(SpecifierSet(f"=={text}" if text[:1].isdigit() else text))
