@@ -112,6 +112,8 @@ def project_text(wanted: Wanted) -> str:
 
 def _index(wanted: Wanted) -> dict[str, Any]:
     index: dict[str, Any] = {"name": "chosen", "url": wanted.index_url, "explicit": True}
+    if wanted.source.flat:  # a page of links, and uv takes no slash away from it
+        index["url"] = wanted.index_url.rstrip("/") + "/"
     if wanted.source.flat or wanted.source.kind is SourceKind.FIND_LINKS:
         index["format"] = "flat"
     return index

@@ -146,13 +146,11 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
         if answer.returncode != 0:
             raise uv.failure(answer, "making the environment")
 
-    python = interpreter(prefix) if task.environment.exists else task.job.python_version or base_python()
     check_room(
         task.host,
         ready.uv,
         prefix=prefix,
-        lock=pins,
-        python=str(python),
+        versions=ready.pins.versions,
         variables=ready.variables,
         sizes=ready.sizes,
     )
