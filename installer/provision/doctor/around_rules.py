@@ -45,13 +45,12 @@ def wrong_index(case: Case) -> str | None:
     chosen = case.around.variables.get("UV_TORCH_BACKEND", "")
     named = [(chosen, "UV_TORCH_BACKEND")] if chosen else []
     settings = case.around.settings
-    for url, field in [
-        (settings.index_url, "index_url"),
-        *((url, "extra_index_urls") for url in settings.extra_index_urls),
-    ]:
-        match = _PINNED.search(url or "")
-        if match:
-            named.append((match[1], settings.origin(field)))
+    if settings is not None:
+        urls = [(settings.index_url, "index_url"), *((url, "extra_index_urls") for url in settings.extra_index_urls)]
+        for url, field in urls:
+            match = _PINNED.search(url or "")
+            if match:
+                named.append((match[1], settings.origin(field)))
     for backend, where in named:
         problem = _unusable(case, backend)
         if problem:

@@ -12,11 +12,11 @@ from ..checks import Check, Status, Verification
 from ..coverage import Verdict, weakest
 from ..environment import Environment
 from ..machine import Gpu, Machine, Vendor
-from ..settings import Settings
 from ..values import frozen
 
 if TYPE_CHECKING:
     from ..fatbin import Library
+    from ..settings import Settings
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -70,7 +70,7 @@ class Surroundings:
     temporary_free: int | None = None
     shared_memory: int | None = None
     missing_dlls: tuple[str, ...] = ()
-    settings: Settings = Settings()
+    settings: Settings | None = None
     unfinished: str | None = None
     drift: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
