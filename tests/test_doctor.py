@@ -257,6 +257,13 @@ def test_no_code_for_an_old_gpu(patient: Patient) -> None:
     assert set(patient.findings(machine(GTX_1080), prove=False)) >= {"no-kernel-image-old-gpu"}
 
 
+def test_a_gpu_that_no_build_serves_raises_no_alarm_beside_one_that_counts(patient: Patient) -> None:
+    patient.torch()
+    kepler = Gpu(vendor=Vendor.NVIDIA, name="NVIDIA GeForce GT 710", arch="3.5", index=1, source="nvml")
+    found = patient.findings(machine(RTX_5090, kepler))
+    assert {code for code, finding in found.items() if finding.severity is not Severity.HINT} <= {"driver-dropped-gpu"}
+
+
 def test_a_driver_too_old(patient: Patient) -> None:
     patient.torch("2.15.0", "cu130", BLACKWELL)
     found = patient.findings(machine(RTX_5090, driver="570.124.06", cuda="12.8"), prove=False)

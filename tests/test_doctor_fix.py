@@ -99,7 +99,8 @@ def test_a_fix_that_fails_leaves_the_environment_as_it_was(tmp_path: Path, index
     person = Person(tmp_path, stand_in.environment(base=index.environ(), driver="570.124.06", cuda="12.8"))
     assert person.run().code == 0
     old_torch(person)
-    run = person.run("doctor", "--fix", "--json", environ={"PROVISION_INDEX_BASE": "http://127.0.0.1:9/whl"})
+    nowhere = {"PROVISION_INDEX_BASE": "http://127.0.0.1:9/whl", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
+    run = person.run("doctor", "--fix", "--json", environ=nowhere)
     assert run.code not in (0, 1)
     assert person.python("import torch; print(torch.__version__)") == "2.6.0+cu124"
 

@@ -17,6 +17,7 @@ from typing import Any
 from . import __version__, transaction
 from .capture import Recorder, anonymous
 from .checks import Depth, Finding, Severity, Verification
+from .counting import counted
 from .detect.environment import interpreter, site_packages
 from .detect.surroundings import ask_surroundings
 from .doctor import Case, diagnose
@@ -32,9 +33,10 @@ from .verify import deciding_libraries, verify
 
 @frozen
 class Checkup:
-    """What was found, the gravest first, and on which grounds."""
+    """What was found, the gravest first, and on which grounds: the machine, and the case with the GPUs that count."""
 
     findings: tuple[Finding, ...]
+    machine: Machine
     case: Case
 
     @property
@@ -60,16 +62,17 @@ def checkup(
         around = replace(around, unfinished=transaction.unfinished(environment.prefix))
         around = replace(around, damaged=transaction.damaged(environment.prefix) if environment.exists else {})
     around = replace(around, drift=lock_drift(environment, _lock_text(environment.prefix)))
+    counting = counted(machine)
     case = Case(
-        machine=machine,
+        machine=counting,
         environment=environment,
         around=around,
         libraries=deciding_libraries(str(site / "torch")) if site else {},
     )
     if prove and environment.exists and (case.has_torch or around.unowned):
-        proof = verify(host, python=interpreter(environment.prefix), machine=machine, depth=depth)
+        proof = verify(host, python=interpreter(environment.prefix), machine=counting, depth=depth)
         case = replace(case, verification=proof)
-    return Checkup(findings=merged(situations(machine), diagnose(case)), case=case)
+    return Checkup(findings=merged(situations(machine), diagnose(case)), machine=machine, case=case)
 
 
 def merged(*groups: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -120,7 +123,7 @@ def report_text(host: Host, visit: Checkup) -> str:
     data = {
         "schema": 1,
         "tool": __version__,
-        "machine": case.machine.to_json(),
+        "machine": visit.machine.to_json(),
         "environment": {
             "python": case.environment.python.version,
             "manager": case.environment.manager.value,

@@ -73,6 +73,13 @@ def counting_gpus(
     )
 
 
+def counted(machine: Machine, *, named: Sequence[str] = ()) -> Machine:
+    """The machine with the GPUs that count alone: what a proof and the doctor look at. Raises UsageProblem."""
+    from .catalog import load_catalog
+
+    return replace(machine, gpus=counting_gpus(machine, load_catalog(), named=named).gpus)
+
+
 def _can_count(gpu: Gpu, machine: Machine, catalog: Catalog) -> bool:
     """Whether some official build has code for a GPU, or may get some: it is newer than all of them.
 

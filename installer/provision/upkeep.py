@@ -41,6 +41,7 @@ def verify(job: Job, host: Host, console: Console) -> Result:
     """Prove the environment as it is. Exit 1 where a check fails."""
     from . import verify as proofs
     from .checks import Depth
+    from .counting import counted
     from .detect.environment import inspect_environment, interpreter
     from .facts import machine_for
     from .screens import verification_lines
@@ -52,7 +53,7 @@ def verify(job: Job, host: Host, console: Console) -> Result:
     verification = proofs.verify(
         host,
         python=interpreter(prefix),
-        machine=machine_for(job, host),
+        machine=counted(machine_for(job, host), named=job.gpus),
         expected=proofs.Expected(torch=environment.version("torch")),
         depth=Depth(job.depth),
     )
@@ -84,6 +85,7 @@ def rollback(job: Job, host: Host, console: Console, *, generation: str | None) 
     from . import transaction
     from . import verify as proofs
     from .checks import Depth
+    from .counting import counted
     from .detect.environment import inspect_environment, interpreter
     from .facts import machine_for
     from .record import restore_lock
@@ -100,7 +102,8 @@ def rollback(job: Job, host: Host, console: Console, *, generation: str | None) 
     data = {"environment": str(prefix), "before": before, "after": now, "generation": live.id if live else None}
     if now is None:
         return Result(command="rollback", data=data)
-    verification = proofs.verify(host, python=interpreter(prefix), machine=machine_for(job, host), depth=Depth.QUICK)
+    machine = counted(machine_for(job, host))
+    verification = proofs.verify(host, python=interpreter(prefix), machine=machine, depth=Depth.QUICK)
     failed = "; ".join(f"{check.name}: {check.actual or check.detail or 'failed'}" for check in verification.failed)
     line = f"Verified  {proof_phrase(verification)}" if verification.ok else f"! it is as it was, and fails: {failed}"
     return Result(command="rollback", data=data | {"verification": verification.to_json()}, lines=(line,))
@@ -193,10 +196,11 @@ def doctor(job: Job, host: Host, console: Console, *, log: str | None, fix: bool
         report.write_text(report_text(host, visit), encoding="utf-8")
         console.message("info", "report", f"the report is in {report}; read it before you send it")
     if fix and any(("provision",) in (finding.fix or ()) for finding in visit.findings):
+        from .doctor import mending
         from .workflow import provision
 
         console.lines(finding_lines(visit.findings))
-        provision(job, host, console)
+        provision(job, host, console, mending=mending(visit.case))
         visit = checkup(host, machine_for(job, host), environment_for(job))
     grave = tuple(one for one in visit.findings if one.severity is not Severity.HINT)
     return _findings(visit.findings, finding_lines(visit.findings) or ["all good"], grave=grave)

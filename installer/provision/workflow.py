@@ -15,6 +15,7 @@ from .choose import Decision
 from .console import Console
 from .coverage import arches_of
 from .detect.environment import inspect_environment, interpreter, target_prefix
+from .doctor import Mending
 from .environment import Environment
 from .errors import NoBuildFits, UsageProblem, VerificationFailed
 from .facts import machine_for
@@ -43,6 +44,8 @@ from .values import replace
 from .verify import Expected, verify
 from .wants import checks_for
 
+NOTHING = Mending()
+
 TRIES = 3
 """The choice and at most two more candidates (contracts 5.8)."""
 
@@ -59,6 +62,7 @@ class Task:
     profile: Profile
     began: float
     saved: SavedPlan | None = None
+    mending: Mending = NOTHING
 
     @property
     def seconds(self) -> float:
@@ -66,18 +70,20 @@ class Task:
         return round(time.monotonic() - self.began, 3)
 
 
-def provision(job: Job, host: Host, console: Console, *, saved: SavedPlan | None = None) -> Result:
+def provision(
+    job: Job, host: Host, console: Console, *, saved: SavedPlan | None = None, mending: Mending | None = None
+) -> Result:
     """The one-shot job: from whatever state the environment is in to a proven torch. Raises ProvisionError.
 
-    With a `saved` plan only exactly that is done.
+    With a `saved` plan only exactly that is done. `mending` is what the doctor found besides the choice of a build.
     """
     began = time.monotonic()
     profile = load_profile(job.profile)
     prefix = target_prefix(job.env, os.environ, Path.cwd())
     transaction.recover(prefix, say=lambda text: console.message("info", "recovered", text))
     machine = machine_for(job, host)
-    task = Task(job, host, console, machine, environment_for(job), profile, began, saved)
-    if saved is None and proven_before(job, machine, task.environment):
+    task = Task(job, host, console, machine, environment_for(job), profile, began, saved, mending or NOTHING)
+    if saved is None and mending is None and proven_before(job, machine, task.environment):
         return already_right(task)
     console.line(f"Detected  {machine_phrase(machine)}")
     decision = decision_for(job, host, console, machine, task.environment, profile, executing=True)
@@ -123,9 +129,10 @@ def bring(task: Task, decision: Decision, build: Build) -> Result:
         ready = pinned(task.job, task.host, decision, build, task.machine, environment, task.profile, folder)
         if task.saved is not None:
             refuse_if_stale(task.saved, ready.plan)
+        ready = replace(ready, plan=mended(ready, task.mending))
         console.line(f"Env       {environment_phrase(ready.plan)}")
         if environment.exists and not ready.plan.changes:
-            verification = prove(task, build, interpreter(environment.prefix))
+            verification = prove(task, ready, interpreter(environment.prefix))
             if verification.ok:
                 return right_in_place(task, ready, verification)
             console.message("warning", "repairing", "the right versions are there but fail: putting them in again")
@@ -154,17 +161,15 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
         variables=ready.variables,
         sizes=ready.sizes,
     )
-    with transaction.begin(prefix, create=create, say=console.progress) as staging:
+    gone = {*replaced, *proposal.removed, *(task.mending.again & proposal.expected.keys())}
+    with transaction.begin(prefix, create=create, without=gone, say=console.progress) as staging:
         started = time.monotonic()
-        if proposal.removed:
-            command = uv.uninstall_command(ready.uv, python=staging.python, names=proposal.removed)
-            staging.run(command, env=ready.variables)
         command = uv.install_command(ready.uv, python=staging.python, lock=pins, reinstall=replaced)
         staging.run(command, env=ready.variables, stream=console.interactive)
         staging.settle(proposal.expected)
         count = sum(one.new is not None for one in proposal.changes or ())
         console.line(f"Installed {count} packages in {duration_phrase(time.monotonic() - started)}")
-        verification = prove(task, build, staging.python)
+        verification = prove(task, ready, staging.python)
         if not verification.ok:
             raise not_proven(build, verification)
         console.line(f"Verified  {proof_phrase(verification)}")
@@ -188,16 +193,17 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
     return Result(command="apply", data=proposal.to_json() | data)
 
 
-def prove(task: Task, build: Build, python: Path) -> Verification:
-    """The proof, in the interpreter of the staged (or of the live) environment."""
+def prove(task: Task, ready: Ready, python: Path) -> Verification:
+    """The proof on the GPUs that count, in the interpreter of the staged (or of the live) environment."""
+    build, gpus = ready.build, ready.plan.resolution.gpus
     companions = load_catalog(task.job.base).companions_of(build.torch, build.backend, build.system)
     return verify(
         task.host,
         python=python,
-        machine=task.machine,
+        machine=replace(task.machine, gpus=gpus),
         expected=Expected(torch=build.requirement, backend=build.backend),
         depth=Depth(task.job.depth),
-        extra_checks=checks_for(build, task.profile, companions, arches_of(task.machine.gpus)),
+        extra_checks=checks_for(build, task.profile, companions, arches_of(gpus)),
     )
 
 
@@ -255,6 +261,20 @@ def again(proposal: Plan) -> Plan:
     assert environment is not None
     family = [(name, environment.version(name)) for name in environment.installed if name in FAMILY]
     return replace(proposal, changes=tuple(Change(name=name, old=version, new=version) for name, version in family))
+
+
+def mended(ready: Ready, mending: Mending) -> Plan:
+    """The plan with what the doctor wants put in again (where it is pinned) or taken away."""
+    proposal, pinned_at = ready.plan, ready.pins.versions
+    environment, changes = proposal.environment, proposal.changes or ()
+    if environment is None or not environment.exists:
+        return proposal
+    named = {change.name for change in changes}
+    again = sorted(mending.again & pinned_at.keys() - named)
+    go = sorted(mending.go & environment.installed.keys() - named - pinned_at.keys())
+    more = [Change(name=name, old=environment.version(name), new=pinned_at[name]) for name in again]
+    more += [Change(name=name, old=environment.version(name), new=None) for name in go]
+    return replace(proposal, changes=(*changes, *more)) if more else proposal
 
 
 def consent(proposal: Plan, console: Console) -> None:
