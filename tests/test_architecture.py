@@ -1,33 +1,28 @@
-"""The rooms of the design, held by their imports: values below decisions below effects below the workflow."""
+"""The rooms and their layers: what the package says of itself is so."""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import provision
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "installer" / "provision"
 
-LAYERS = {
-    0: "errors values machine environment checks params",
-    1: (
-        "coverage drivers gpus packages catalog listings counting rules rows advice resolve plan compare profile narrow "
-        "lock judge symptoms situations doctor explain tables report screens"
-    ),
-    2: (
-        "host capture detect fetch kept pages index settings needs room watch uv wants piptools fatbin binaries scan "
-        "transaction verify probe proof"
-    ),
-    3: "job facts workloads choose propose saved record workflow checkup locking upkeep console",
-    4: "commands face cli",
-}
-"""Layer → its rooms (design.md). A room imports from its own layer or from below."""
 
-LAYER = {room: layer for layer, rooms in LAYERS.items() for room in rooms.split()}
+def layers() -> dict[int, list[str]]:
+    """Layer → its rooms, as the package's own documentation lists them."""
+    paragraphs = (provision.__doc__ or "").split("\n\n")
+    found = (re.fullmatch(r"(\d) [^:]+:(.*)", " ".join(one.split())) for one in paragraphs)
+    return {int(match[1]): match[2].split() for match in found if match}
+
+
+LAYER = {room: layer for layer, rooms in layers().items() for room in rooms}
 
 
 def room_of(path: Path) -> str:
