@@ -206,6 +206,19 @@ def test_rollback_refuses_a_generation_that_was_written_into(world: World) -> No
     assert world.verdict() == "2"
 
 
+def test_rollback_refuses_what_was_written_through_a_hard_link(world: World, tmp_path: Path) -> None:
+    """As patchelf and strip do to a library of the new environment that both generations share."""
+    world.cache = tmp_path / "cache"
+    world.make("1")
+    world.change("2")
+    with open(next(world.env.glob("lib/python*/site-packages/bystander/__init__.py")), "a") as file:
+        file.write("# stripped\n")
+    with pytest.raises(TargetUnusable, match=r"bystander/__init__\.py") as refused:
+        transaction.rollback(world.env)
+    assert refused.value.code == "broken-seal"
+    assert world.python.exists()
+
+
 def test_rollback_is_checked_in_place_and_undone_if_that_fails(world: World) -> None:
     world.make("1")
     world.change("2")

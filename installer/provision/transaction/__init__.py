@@ -7,7 +7,7 @@ asked for, because `recover` runs before every command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .change import Change
     from .generations import Generation
 
-__all__ = ["STEPS", "begin", "clean", "damaged", "history", "recover", "rollback", "unfinished"]
+__all__ = ["STEPS", "begin", "clean", "damaged", "history", "put", "read", "recover", "rollback", "unfinished"]
 
 
 def _silent(_: str) -> None:
@@ -110,6 +110,24 @@ def damaged(target: Path) -> dict[str, str]:
     from . import remains
 
     return remains.damaged(real(target))
+
+
+def put(target: Path, files: Mapping[str, str | None], *, say: Callable[[str], None] = _silent) -> bool:
+    """Write small files of our own at the top of a live environment (None: remove one); whether any had to be.
+
+    Each is replaced in one step, in the order given. No generation is made of it: what can be gone back to stays.
+    Raises TargetUnusable, and InstallFailed for a disk that does not allow it.
+    """
+    from . import texts
+
+    return texts.put_live(target, files, say=say)
+
+
+def read(tree: Path, name: str) -> str | None:
+    """The text of such a file, None where there is none. Raises OSError."""
+    from . import texts
+
+    return texts.read(tree / name)
 
 
 def clean(

@@ -33,6 +33,7 @@ from . import (
     snapshot,
     swap,
     switch,
+    texts,
     tiers,
     work,
 )
@@ -254,6 +255,12 @@ class Change:
             raise uv.failure(answer, doing)
         step("ran")
         return answer
+
+    def put(self, files: Mapping[str, str | None]) -> None:
+        """Write small files of our own at the top of the copy (None: remove one); they name the final path."""
+        self._settled = None
+        with honest(f"writing into {self.staged}"):
+            texts.put(self.staged, files)
 
     def settle(self, expected: Mapping[str, str]) -> None:
         """Put the copy right and check that it is exactly `expected` (normalized name → version, the whole set).

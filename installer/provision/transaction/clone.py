@@ -2,7 +2,8 @@
 
 Files that a RECORD owns with a hash, and bytecode, become hard links; everything else (pyvenv.cfg, scripts, RECORDs,
 the user's own files) is copied, because tools write such files in place and would reach the old generation through the
-link. Measured, with 32 mutating operations: reliability notes 2b.
+link. Into a linked file uv 0.13.8, pip 26.3, ensurepip, compileall and imports never write in place (2026-11-20);
+patchelf, strip or chmod do, and the seal of the generation shows it.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 It is left out of the copy: then installing its successor has nothing to remove. Of a whole distribution that is what
 its RECORD lists. A killed installer leaves RECORDs that are torn, packages that no RECORD owns and folders named
-`~orch`; uv refuses some of these for ever ("METADATA: No such file") and believes others to be fine (reliability notes
-0): of such a distribution everything goes that lies in its packages.
+`~orch`; uv 0.13.8 refuses some of these for ever ("METADATA: No such file") and believes others to be fine: of such a
+distribution everything goes that lies in its packages.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ STEPS = (
     "cloned",  # the copy is complete
     "run",  # before the changing command
     "ran",  # after it
+    "put",  # before a small file of our own is written
     "settle",  # before anything is put right
     "settle-script",  # a script with the staging path was found, not yet rewritten
     "settle-record",  # before a RECORD is rewritten

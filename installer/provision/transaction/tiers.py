@@ -1,7 +1,6 @@
 """How can this environment be replaced here, and what does that weaken?
 
 Probed with the real calls, beside the environment, before anything else happens; `PROVISION_TIER` forces a weaker one.
-The tiers: reliability notes, section 4.
 """
 
 from __future__ import annotations
