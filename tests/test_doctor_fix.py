@@ -83,7 +83,13 @@ def findings(person: Person, *args: str) -> dict[str, Any]:
     return {finding["code"]: finding for finding in run.data["findings"]}
 
 
-@pytest.mark.parametrize("how", HARM)
+BY_DEFAULT = {"the CPU build", "two records of torch", "a library gone", "torch without metadata", "two CUDA majors"}
+"""One of each way to be healed; each takes some seconds, so the others run with -m slow."""
+
+
+@pytest.mark.parametrize(
+    "how", [how if how in BY_DEFAULT else pytest.param(how, marks=pytest.mark.slow) for how in HARM]
+)
 def test_what_is_broken_is_named_and_healed(how: str, tmp_path: Path, index: Server) -> None:
     code, harm = HARM[how]
     person = Person(tmp_path, stand_in.environment(base=index.environ(), driver="570.124.06", cuda="12.8"))
