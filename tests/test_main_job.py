@@ -6,10 +6,13 @@ GPUs are played by libraries that the real nvidia-ml-py loads (tests/nvml); torc
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -351,12 +354,13 @@ class TestBadInput:
         assert {one["reason"] for one in run.data["rejected"]} >= {"python-not-built"}
         assert run.json["errors"][0]["hint"]
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="a folder that even root may not write to: Linux has /sys")
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes that keep a writer out")
     def test_an_unwritable_folder_is_told(self, plain: Person) -> None:
-        run = plain.run("--env", "/sys/kernel/.venv", "--json")
+        with nobody_may_write(plain.folder):
+            run = plain.run("--json")
         assert run.code in (4, 5)
         assert run.json["errors"][0]["code"] in ("read-only", "permission", "not-permitted")
-        assert "/sys/kernel" in run.json["errors"][0]["text"]
+        assert str(plain.folder) in run.json["errors"][0]["text"]
 
     def test_something_else_at_the_path_is_left_alone(self, plain: Person) -> None:
         plain.env.mkdir()
@@ -369,6 +373,24 @@ class TestBadInput:
         run = plain.run("--env", sys.prefix, "--torch", "2.9.1")
         assert run.code == 4
         assert "--env" in run.err
+
+
+@contextmanager
+def nobody_may_write(folder: Path) -> Iterator[None]:
+    """A folder that takes no new entries; root needs the immutable flag for that."""
+    if os.geteuid() != 0:
+        folder.chmod(0o555)
+        yield
+        folder.chmod(0o755)
+        return
+    if shutil.which("chattr") is None:
+        pytest.skip("needs chattr (Debian package e2fsprogs)")
+    if subprocess.run(["chattr", "+i", str(folder)], capture_output=True, check=False).returncode:
+        pytest.skip("this file system knows no immutable folders")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", str(folder)], check=True)
 
 
 def contents(site: Path) -> dict[str, bytes]:
