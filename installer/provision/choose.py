@@ -148,9 +148,7 @@ def _ask(
     request: Request,
 ) -> Survey:
     """Ask the PyTorch index for the backends that could matter, and the user's sources; then, if need be, the rest."""
-    from . import uv
     from .index import Survey, package_index_question, pytorch_questions, survey, user_questions
-    from .settings import uv_environment
 
     cache = cache_folder()
     pages = _worth_asking(table, catalog, machine, request)
@@ -160,6 +158,9 @@ def _ask(
     reached = {source.kind for source in first.reached}
     if SourceKind.PYTORCH_INDEX in reached or settings.index_url or settings.no_index:
         return first
+    from . import uv
+    from .settings import uv_environment
+
     address = uv.default_index(host, uv.find_uv(host), uv_environment(settings, os.environ))
     if address is None:
         return first
@@ -191,7 +192,7 @@ def new_backends(catalog: Catalog, machine: Machine) -> list[str]:
     known = {
         (int(match[1]), int(match[2]))
         for build in catalog.builds
-        if (match := re.fullmatch(r"cu(\d+)(\d)", build.backend))
+        if build.channel is Channel.STABLE and (match := re.fullmatch(r"cu(\d+)(\d)", build.backend))
     }
     if driver is None or not known or not any(gpu.vendor is Vendor.NVIDIA for gpu in machine.gpus):
         return []

@@ -119,6 +119,8 @@ class Web:
             raise
         except urllib.error.URLError as error:
             raise error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason)) from error
+        except ConnectionError:  # among them http.client's RemoteDisconnected
+            raise
         except (HTTPException, ValueError, EOFError) as error:
             raise NotProperHttp(f"spoke no proper HTTP ({type(error).__name__})") from error
 
@@ -295,7 +297,11 @@ def status_problem(status: int) -> str:
     words = {401: "wants a login", 407: "the proxy wants a login", 403: "refuses access", 429: "is asked too often"}
     if status in words:
         return f"{words[status]} (HTTP status {status})"
-    return "redirects without end" if 300 <= status < 400 else f"answered with HTTP status {status}"
+    return (
+        "redirects without end, or to what is no web address"
+        if 300 <= status < 400
+        else f"answered with HTTP status {status}"
+    )
 
 
 def reason(error: OSError) -> tuple[str, str]:

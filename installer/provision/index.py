@@ -172,10 +172,10 @@ def _ask_flat(question: Question, kept: Kept) -> Answer | None:
 
 
 def _read(question: Question, got: Got) -> Answer:
-    from .fetch import status_problem
-
     page = got.page
     if page.status != 200:
+        from .fetch import status_problem
+
         cause = "credentials" if page.status in (401, 407) else "network"
         return Answer(question=question, problem=status_problem(page.status), cause=cause)
     wheels = parse_page(page)
@@ -221,7 +221,8 @@ def _checked(answers: Sequence[Answer], kept: Kept) -> list[Answer]:
         elif wheels:
             problems[source] = _elsewhere_out_of_reach(source, wheels, kept)
         if problems.get(source) is None:
-            kept.keep_absent([answer.question.url for answer in here if answer.listing and not answer.listing.wheels])
+            absent_ones = [answer.question.url for answer in here if answer.listing and not answer.listing.wheels]
+            kept.keep_absent([*absent_ones, *(url.removesuffix("torch/") for url in absent_ones)])
     return [
         replace(answer, listing=None, problem=problem)
         if answer.problem is None and (problem := problems.get(answer.question.source))
