@@ -274,6 +274,15 @@ class TestNotProven:
         assert run.code == 6
         assert "kernels-sm_120" in run.out
         assert not person.env.exists()
+        learnt = person.run("plan", "--json")
+        reasons = {(one["torch"], one["backend"]): one["reason"] for one in learnt.data["rejected"]}
+        assert reasons["2.11.0", "cu128"] == "arch-missing"
+        assert learnt.data["choice"]["torch"] == "2.10.0"
+
+    def test_what_was_seen_in_the_binaries_is_said_in_the_next_plan(self, blackwell: Person) -> None:
+        assert "seen in the binaries" not in blackwell.run("plan").out
+        assert blackwell.run().code == 0
+        assert "runs sm_120: its own code, seen in the binaries" in blackwell.run("plan").out
 
 
 class TestSources:

@@ -68,12 +68,14 @@ def decide(
     settings = ask_settings(host, prefix=prefix, base=job.base_as_given)
     answers = _ask(job, host, settings, catalog, table, machine, request)
     pytorch = any(source.kind is SourceKind.PYTORCH_INDEX for source in answers.reached)
+    missed = any(source.kind is SourceKind.PYTORCH_INDEX for source in answers.missed)
+    nothing = not answers.reached or (missed and not any(one.wheels for one in answers.listings))
     for remark in () if job.offline else remarks(answers):
         console.message(remark.level, remark.code, remark.text)
-    if (job.offline and not answers.reached) or (job.foreign and not pytorch and not executing):
+    if (job.offline and nothing) or (job.foreign and not pytorch and not executing):
         _say_table_alone(catalog, console)
         return replace(alone, settings=settings)
-    if not answers.reached:
+    if nothing:
         raise _out_of_reach(answers)
     if job.offline:
         age = f" kept {age_phrase(answers.oldest)} ago" if answers.oldest is not None else ""
@@ -127,7 +129,12 @@ def _out_of_reach(answers: Survey) -> InstallFailed:
 
 
 def _catalog(job: Job) -> Catalog:
+    """The shipped table, with what was seen in binaries on this machine; for another machine the table as it is."""
     catalog = load_catalog(job.base)
+    if job.as_of is None and not job.foreign:
+        from .seen import read_seen, seen_path, with_seen
+
+        return with_seen(catalog, read_seen(seen_path()))
     if job.as_of is None:
         return catalog
     import datetime as dt

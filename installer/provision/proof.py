@@ -99,7 +99,7 @@ def read_stamp(path: Path) -> Stamp | None:
 def write_stamp(path: Path, stamp: Stamp) -> None:
     """Keep the stamp; where it cannot be kept the next run proves again."""
     values = {"schema": SCHEMA} | fields(stamp)
-    _write(path, json.dumps(values))
+    write_json(path, values)
 
 
 @frozen
@@ -154,14 +154,15 @@ def remember(path: Path, failures: Iterable[Failure]) -> None:
     known = list(read_failures(path))
     known += [failure for failure in failures if failure not in known]
     rows = [fields(failure) for failure in known[-100:]]
-    _write(path, json.dumps({"schema": SCHEMA, "failures": rows}, indent=1))
+    write_json(path, {"schema": SCHEMA, "failures": rows})
 
 
-def _write(path: Path, text: str) -> None:
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Keep a value in the user's data directory, in one step; where that cannot be, it is not kept."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(json.dumps(data), encoding="utf-8")
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)

@@ -84,6 +84,19 @@ def _replace(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def learn(build: Build, prefix: Path) -> None:
+    """Remember which GPU code the build's own binaries hold, whatever the table says of them."""
+    from .seen import remember_seen, seen_in, seen_path
+    from .verify import deciding_libraries
+
+    site = site_packages(prefix)
+    if site is None or build.toolkit is None:
+        return
+    found = seen_in(build, deciding_libraries(str(site / "torch")), time.strftime("%Y-%m-%d", time.gmtime()))
+    if found is not None:
+        remember_seen(seen_path(), found)
+
+
 def stamp(job: Job, machine: Machine, environment: Environment, build: Build) -> None:
     """Note that this environment is proven for this machine and request."""
     site = site_packages(environment.prefix)

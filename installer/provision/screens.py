@@ -89,6 +89,7 @@ def plan_lines(plan: Plan, *, verbose: bool = False) -> list[str]:
         lines.append(f"Chosen    torch {choice.torch} for {choice.backend} from {choice.source.label}")
         for covered in resolution.coverage:
             how = "its own code" if covered.kind == "cubin" else "PTX, compiled at first use"
+            how += ", seen in the binaries" if choice.confidence == "seen" else ""
             lines.append(f"          GPU {covered.gpu} ({covered.arch}) runs {covered.by}: {how}")
     lines += [f"Note      {note}" for note in resolution.notes]
     rejected = resolution.rejected

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import transaction, uv
+from . import holding, transaction, uv
 from .catalog import Build, load_catalog
 from .checks import Depth, Verification
 from .choose import Decision
@@ -35,7 +35,7 @@ from .propose import (
     pinned,
     tell_left_out,
 )
-from .record import lock_for, proven_before, remember_failure, stamp, without_known_failures, write_lock
+from .record import learn, lock_for, proven_before, remember_failure, stamp, without_known_failures, write_lock
 from .report import Result
 from .room import check_room
 from .saved import SavedPlan, refuse_if_stale
@@ -166,6 +166,8 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
         started = time.monotonic()
         command = uv.install_command(ready.uv, python=staging.python, lock=pins, reinstall=replaced)
         staging.run(command, env=ready.variables, stream=console.interactive)
+        holding.keep(staging, proposal.expected)
+        learn(build, staging.staged)
         staging.settle(proposal.expected)
         count = sum(one.new is not None for one in proposal.changes or ())
         console.line(f"Installed {count} packages in {duration_phrase(time.monotonic() - started)}")
@@ -225,6 +227,7 @@ def not_proven(build: Build, verification: Verification) -> VerificationFailed:
 
 def right_in_place(task: Task, ready: Ready, verification: Verification) -> Result:
     """Nothing was to be changed, and what is there works."""
+    holding.keep_live(task.environment, task.console)
     write_lock(
         task.environment.prefix,
         lock_for(task.machine, task.environment, ready, task.profile, verification),
