@@ -13,16 +13,28 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from provision.catalog import Wheel
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from provision.catalog import Tag, Wheel
 from provision.pages import (
     Page,
     links_in_folder,
     looks_like_index,
+    parse_filename,
     parse_html_page,
     parse_json_page,
     parse_page,
     title_of,
 )
+
+
+def wheel_names() -> st.SearchStrategy[str]:
+    """Names of wheels, most of them right."""
+    parts = [("torch", "Torch.Vision_2", "a__b"), ("2.11.0+cu130", "1!2.0.dev3", "two"), ("", "-1", "-1a", "-a")]
+    tags = [("cp313", "py2.py3", "CP313", "3"), ("cp313t", "none.abi3", "."), ("win_amd64", "any", "a.B", "")]
+    return st.tuples(*(st.sampled_from(choices) for choices in parts + tags)).map(
+        lambda one: f"{one[0]}-{one[1]}{one[2]}-{one[3]}-{one[4]}-{one[5]}.whl"
+    )
+
 
 CASES = sorted(path for path in (Path(__file__).parent / "parse" / "pages").iterdir() if path.suffix != ".json")
 URL = "https://mirror.example/whl/cu130/torch/"
@@ -48,7 +60,37 @@ def test_a_page_is_read_as_what_it_is(case: Path) -> None:
 def test_a_wheel_knows_what_it_is_for() -> None:
     [wheel] = parse_html_page('<a href="torch-2.11.0%2Bcu130-cp313-cp313t-manylinux_2_28_x86_64.whl">t</a>', URL)
     assert (wheel.name, str(wheel.version)) == ("torch", "2.11.0+cu130")
-    assert {str(tag) for tag in wheel.tags} == {"cp313-cp313t-manylinux_2_28_x86_64"}
+    assert wheel.tags == {Tag(interpreter="cp313", abi="cp313t", platform="manylinux_2_28_x86_64")}
+
+
+PARTS = ["torch", "Torch_Vision", "a__b", "a.b", "é", "", "2.11.0", "2.11.0+cu130", "x", "1", "1local", "-", "-", "-"]
+PARTS += [
+    "cp313",
+    "CP313",
+    "py2.py3",
+    "cp313.",
+    "3",
+    "none",
+    "abi3.none",
+    "any",
+    "win_amd64",
+    "a.b.c",
+    ".whl",
+    ".zip",
+    " ",
+]
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.one_of(st.lists(st.sampled_from(PARTS), max_size=14).map("".join), wheel_names()))
+def test_a_file_name_says_what_packaging_says(filename: str) -> None:
+    try:
+        name, version, _, tags = parse_wheel_filename(filename)
+    except InvalidWheelFilename:
+        assert parse_filename(filename) is None
+    else:
+        told = frozenset(Tag(interpreter=tag.interpreter, abi=tag.abi, platform=tag.platform) for tag in tags)
+        assert parse_filename(filename) == (name, version, told)
 
 
 def test_a_folder_of_wheels_is_a_page_too(tmp_path: Path) -> None:

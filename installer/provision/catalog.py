@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from packaging.version import Version
 
@@ -20,9 +20,6 @@ from .errors import BadData
 from .machine import System, Vendor
 from .rows import read_rows
 from .values import frozen, replace
-
-if TYPE_CHECKING:
-    from packaging.tags import Tag
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
 PACKAGE_INDEX_LABEL = "the default package index"
@@ -56,6 +53,15 @@ class Source:
     url: str
     label: str
     flat: bool = False
+
+
+@frozen
+class Tag:
+    """What a wheel is for (PEP 425), in small letters: cp313, cp313t, manylinux_2_28_x86_64."""
+
+    interpreter: str
+    abi: str
+    platform: str
 
 
 @frozen

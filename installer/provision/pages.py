@@ -1,7 +1,8 @@
 """What does an index page say? Pure parsing, from text to wheels.
 
 Three formats: PEP 503 HTML (also a flat find-links page: both are lists of anchors), PEP 691 JSON, and the names in a
-folder of wheels.
+folder of wheels. File names of wheels are read here: what packaging has for them loads all that it knows about tags,
+which takes as long as reading the pages.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
-from .catalog import Wheel
+from .catalog import Tag, Wheel
 from .values import frozen
 
 
@@ -173,14 +174,12 @@ def _wheel(
     requires_python: str | None = None,
     yanked: bool = False,
 ) -> Wheel | None:
-    if not filename.endswith(".whl"):
+    named = parse_filename(filename)
+    if named is None:
         return None
-    try:
-        name, version, _, tags = parse_wheel_filename(filename)
-    except InvalidWheelFilename:
-        return None
+    name, version, tags = named
     return Wheel(
-        name=canonicalize_name(name),
+        name=name,
         version=version,
         tags=tags,
         filename=filename,
@@ -190,3 +189,27 @@ def _wheel(
         requires_python=requires_python,
         yanked=yanked,
     )
+
+
+_FILENAME = re.compile(r"([\w.]+)-([^-]+)(?:-\d[^-]*)?-([^-]+)-([^-]+)-([^-]+)\.whl")
+
+
+def parse_filename(filename: str) -> tuple[str, Version, frozenset[Tag]] | None:
+    """Name (normalized), version and tags of a wheel's file name (PEP 427); None for one that is none."""
+    match = _FILENAME.fullmatch(filename)
+    if match is None or "__" in match[1]:
+        return None
+    interpreters, abis, platforms = (match[place].lower().split(".") for place in (3, 4, 5))
+    if not all(map(str.isidentifier, interpreters)) or "" in (*abis, *platforms):
+        return None
+    try:
+        version = Version(match[2])
+    except InvalidVersion:
+        return None
+    tags = frozenset(
+        Tag(interpreter=interpreter, abi=abi, platform=platform)
+        for interpreter in interpreters
+        for abi in abis
+        for platform in platforms
+    )
+    return re.sub(r"[-_.]+", "-", match[1]).lower(), version, tags
