@@ -13,8 +13,8 @@ line says what belongs in it.
   kept anchors pages index settings needs room watch uv wants piptools fatbin binaries scan transaction hold verify
   probe proof seen
 
-3 workflow, the order of steps: job facts workloads choose propose saved record holding workflow checkup locking adding export
-  upkeep console
+3 workflow, the order of steps: job facts workloads choose propose saved record holding workflow checkup locking
+  adding export upkeep console
 
 4 command line: commands face cli
 """
