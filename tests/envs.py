@@ -131,6 +131,7 @@ class World:
         commit = {name: how.pop(name) for name in ("note", "check") if name in how}
         with self.begin(**how) as change:
             change.run(self.sync_command(change.python, version), env=self.environ, timeout=60)
+            change.put({"held.txt": f"{version}\n"})
             change.settle(self.expected(version))
             return change.commit(**commit)
 

@@ -247,6 +247,18 @@ def clean(console: Console, *, failures: bool, cache: bool, everything: bool, ye
     return upkeep.clean(_job(options), console, failures=failures, cache=cache, everything=everything)
 
 
+@command(
+    ENV,
+    flag("--on", to="on", sets=True, default=None, help="Hold the torch that is installed."),
+    flag("--off", to="on", sets=False, default=None, help="Let go of it."),
+)
+def hold(console: Console, *, on: bool | None, **options: Any) -> Result:
+    """Show, set or lift the hold: by it pip keeps to the torch that was proven in the environment."""
+    from . import holding
+
+    return holding.hold(_job(options), console, on=on)
+
+
 @command(argument("shell", choices=("bash", "zsh", "fish", "powershell"), required=True))
 def completion(console: Console, *, shell: str) -> Result:
     """Print the completion script of a shell, to be evaluated in it."""
