@@ -7,14 +7,14 @@ line says what belongs in it.
 0 values: errors values machine environment checks params
 
 1 decisions, from values to values: coverage drivers gpus packages catalog listings counting rules rows advice resolve
-  narrow plan compare profile lock judge symptoms situations doctor explain tables report screens
+  narrow plan compare profile lock targets judge symptoms situations doctor explain tables report screens
 
 2 effects, which ask through the host they are given or change through the transaction: host capture detect fetch
   kept anchors pages index settings needs room watch uv wants piptools fatbin binaries scan transaction hold verify
   probe proof seen
 
-3 workflow, the order of steps: job facts workloads choose propose saved record holding workflow checkup locking
-  adding export upkeep console
+3 workflow, the order of steps: job facts workloads choose propose saved record holding workflow checkup aims
+  locking second wheelhouse syncing adding export upkeep console
 
 4 command line: commands face cli
 """

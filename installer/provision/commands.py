@@ -225,6 +225,80 @@ def explain(console: Console, *, code: str) -> Result:
     return upkeep.explain(code)
 
 
+@command(
+    PROFILE,
+    *DECIDING,
+    ENV,
+    option("--for", to="platforms", many=True, metavar="PLATFORM", help="Another platform, such as windows-x86_64."),
+    option("--gpu-arch", to="arches", many=True, metavar="ARCH", help="A GPU that is not here, such as sm_120."),
+    option("-o", "--output", kind="path", metavar="DIR", help="Where to write [default: here]."),
+    option("--engine", default="uv", choices=("uv", "pip-tools"), help="Who resolves."),
+    flag("--check", help="Write nothing; exit with 8 when the lock is stale."),
+    option("--upgrade", many=True, metavar="NAME", help="Take the newest of this package, or of all."),
+    option("--wheelhouse", kind="path", metavar="DIR", help="Also bring every file into this folder."),
+)
+def lock(
+    console: Console,
+    *,
+    platforms: tuple[str, ...],
+    arches: tuple[str, ...],
+    output: Path | None,
+    engine: str,
+    check: bool,
+    upgrade: tuple[str, ...],
+    wheelhouse: Path | None,
+    **options: Any,
+) -> Result:
+    """Write the pinned, hashed lock of PROFILE, and touch no environment.
+
+    pip and uv install from pylock.PROFILE.toml and requirements.PROFILE.txt alone.
+    """
+    from . import locking
+    from .aims import Order
+    from .host import LocalHost
+
+    order = Order(
+        platforms=platforms,
+        arches=arches,
+        output=output,
+        engine=engine,
+        check=check,
+        upgrade=upgrade,
+        wheelhouse=wheelhouse,
+    )
+    return locking.lock(_job(options), LocalHost(), console, order)
+
+
+@command(
+    argument("lock_file", kind="path", required=True, metavar="LOCK"),
+    option("--gpu", to="gpus", many=True, metavar="GPU", help="Only this GPU counts: index, UUID, name or sm_120."),
+    option("--backend", default="auto", metavar="NAME", help="cpu: a lock of the CPU build is meant despite a GPU."),
+    flag("--offline", help="Ask no network."),
+    option("--find-links", to="wheelhouse", kind="path", metavar="DIR", help="Take every file from this folder."),
+    ENV,
+    YES,
+    flag("--dry-run", help="Show what would change."),
+    option("--depth", default="default", choices=("quick", "default", "full"), help="How much to prove."),
+)
+def sync(
+    console: Console,
+    *,
+    lock_file: Path,
+    wheelhouse: Path | None,
+    dry_run: bool,
+    yes: bool,
+    **options: Any,
+) -> Result:
+    """Make an environment equal to LOCK, in one transaction, with every hash checked.
+
+    A lock that is not for this machine is refused with the reason (exit 8).
+    """
+    from . import syncing
+    from .host import LocalHost
+
+    return syncing.sync(_job(options), LocalHost(), console, lock_file, wheelhouse=wheelhouse, dry_run=dry_run)
+
+
 @command(argument("words", many=True, metavar="[show] NAME"))
 def profiles(console: Console, *, words: tuple[str, ...]) -> Result:
     """List the profiles; show NAME shows one, validate FILE reads one strictly."""

@@ -8,6 +8,7 @@ byte every few seconds, half a body), an answer or an OSError comes after `Web.s
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import queue
 import threading
@@ -105,6 +106,26 @@ class Web:
                 if error.code in (405, 501):  # it answers, but not to HEAD
                     return None
                 raise OSError(status_problem(error.code)) from None
+
+    def download(self, url: str, target: Path) -> str:
+        """Write the file at an address to `target`; its sha256. Raises OSError where it does not come whole.
+
+        It may take as long as it keeps coming: `quiet` seconds without a byte end it.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self._open(url, "GET", {}) as response, target.open("wb") as file:
+                while chunk := response.read1(1 << 20):
+                    digest.update(chunk)
+                    file.write(chunk)
+                if response.length:
+                    raise NotProperHttp("its answer ended too early")
+        except urllib.error.HTTPError as error:
+            with error:
+                raise OSError(status_problem(error.code)) from None
+        except (HTTPException, ValueError) as error:
+            raise NotProperHttp("its answer ended too early") from error
+        return digest.hexdigest()
 
     def _open(self, url: str, method: str, headers: dict[str, str]) -> Any:
         try:

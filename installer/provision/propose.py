@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .host import Host
     from .plan import Plan
     from .settings import Settings
-    from .uv import Pin, Pins
+    from .uv import Pin, Pins, Wanted
 
 
 NARROWINGS = 12
@@ -35,7 +35,10 @@ NARROWINGS = 12
 
 @frozen
 class Ready:
-    """A build, pinned for one environment: everything that a change needs."""
+    """A build, pinned for one environment: everything that a change needs.
+
+    With a `wheelhouse` the files come from that folder and from nowhere else.
+    """
 
     build: Build
     plan: Plan
@@ -43,6 +46,7 @@ class Ready:
     uv: str
     variables: dict[str, str]
     sizes: Mapping[str, int]
+    wheelhouse: Path | None = None
 
 
 def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False, output: Path | None = None) -> Result:
@@ -141,7 +145,6 @@ def pinned(
     from . import uv
     from .compare import changes_between
     from .detect.environment import interpreter
-    from .needs import needs_of
     from .plan import FAMILY, Plan
     from .settings import login_variables, uv_environment
 
@@ -152,13 +155,7 @@ def pinned(
     pinning = variables | login_variables(settings, build.index_url)
     python = str(interpreter(environment.prefix)) if environment.exists else job.python_version or base_python()
     keep = {name: one.version for name, one in environment.installed.items() if name not in FAMILY}
-    from .wants import wanted_for
-
-    companions, arches = companions_and_arches(job, build, decision)
-    wanted = wanted_for(build, profile, companions, arches=arches, installed=environment.installed)
-    listed = decision.survey.wheels(build.source) if decision.survey else ()
-    needs = needs_of(build, listed, environment.python, settings, cache_folder(), offline=job.offline)
-    wanted = replace(wanted, needs=needs)
+    wanted = wish(job, decision, build, profile, environment.python, installed=environment.installed)
 
     def compiled(wanted: uv.Wanted) -> uv.Pins:
         return uv.compile_pins(host, engine, wanted, folder=folder, python=python, env=pinning, installed=keep)
@@ -189,6 +186,20 @@ def pinned(
         variables=variables | login_variables(settings, build.index_url, installing=variables),
         sizes=sizes,
     )
+
+
+def wish(
+    job: Job, decision: Decision, build: Build, profile: Profile, python: Python, *, installed: Collection[str] = ()
+) -> Wanted:
+    """What uv is to pin for a build and a profile; what torch wants of its own index is read from its metadata."""
+    from .needs import needs_of
+    from .wants import wanted_for
+
+    assert decision.settings is not None
+    companions, arches = companions_and_arches(job, build, decision)
+    listed = decision.survey.wheels(build.source) if decision.survey else ()
+    needs = needs_of(build, listed, python, decision.settings, cache_folder(), offline=job.offline)
+    return replace(wanted_for(build, profile, companions, arches=arches, installed=installed), needs=needs)
 
 
 def companions_and_arches(job: Job, build: Build, decision: Decision) -> tuple[Mapping[str, str], tuple[str, ...]]:

@@ -110,6 +110,11 @@ def project_text(wanted: Wanted) -> str:
     return tomli_w.dumps(project)
 
 
+def own_names(wanted: Wanted) -> tuple[str, ...]:
+    """The packages that come from the chosen source alone."""
+    return tuple(dict.fromkeys([*wanted.family, *map(_name, wanted.needs)]))
+
+
 def _index(wanted: Wanted) -> dict[str, Any]:
     index: dict[str, Any] = {"name": "chosen", "url": wanted.index_url, "explicit": True}
     if wanted.source.flat:  # a page of links, and uv takes no slash away from it
@@ -132,12 +137,14 @@ def preferences_text(installed: Mapping[str, str]) -> str:
     return tomli_w.dumps({"lock-version": "1.0", "created-by": "torch-provision", "packages": packages})
 
 
-def compile_command(uv: str, folder: Path, *, python: str, platform: str | None = None) -> list[str]:
+def compile_command(uv: str, folder: Path, *, python: str, cross: tuple[str, str] | None = None) -> list[str]:
     """Pin what `folder/pyproject.toml` asks for into `folder/pylock.toml`.
 
-    For the interpreter `python` as it is; with a `platform` (uv's word) for that, and `python` is a version, "3.12".
+    For the interpreter `python`; `cross` is (version, uv's word for a platform) of another one than that.
     """
-    target = ["--python", python] if platform is None else ["--python-version", python, "--python-platform", platform]
+    target = ["--python", python]
+    if cross is not None:
+        target += ["--python-version", cross[0], "--python-platform", cross[1]]
     return [
         uv,
         "pip",
@@ -154,10 +161,16 @@ def compile_command(uv: str, folder: Path, *, python: str, platform: str | None 
     ]
 
 
-def install_command(uv: str, *, python: Path, lock: Path, reinstall: Sequence[str] = ()) -> list[str]:
-    """Put the packages of a pylock into the environment of `python`; hashes are checked on the way."""
+def install_command(
+    uv: str, *, python: Path, lock: Path, reinstall: Sequence[str] = (), wheelhouse: Path | None = None
+) -> list[str]:
+    """Put the packages of a pylock into the environment of `python`; hashes are checked on the way.
+
+    From a `wheelhouse`, where `lock` is the text of requirements with hashes.
+    """
     again = [part for name in reinstall for part in ("--reinstall-package", name)]
-    return [uv, "pip", "install", "--no-config", "--python", str(python), "--requirements", str(lock), *again]
+    source = ["--no-index", "--find-links", str(wheelhouse), "--require-hashes", "--no-deps"] if wheelhouse else []
+    return [uv, "pip", "install", "--no-config", "--python", str(python), "--requirements", str(lock), *again, *source]
 
 
 def uninstall_command(uv: str, *, python: Path, names: Sequence[str]) -> list[str]:
@@ -193,9 +206,9 @@ def compile_pins(
     python: str,
     env: Mapping[str, str],
     installed: Mapping[str, str],
-    platform: str | None = None,
+    cross: tuple[str, str] | None = None,
 ) -> Pins:
-    """Ask uv for the whole set of pins with hashes; `python` and `platform` as in `compile_command`.
+    """Ask uv for the whole set of pins with hashes; `python` and `cross` as in `compile_command`.
 
     torch's own triton (of nightlies, ROCm, XPU) is on the chosen index alone: where uv misses it, it is asked for
     there. Raises InstallFailed with the class of what went wrong.
@@ -203,7 +216,7 @@ def compile_pins(
     (folder / "pyproject.toml").write_text(project_text(wanted), encoding="utf-8")
     output = folder / "pylock.toml"
     output.write_text(preferences_text(installed), encoding="utf-8")
-    command = compile_command(uv, folder, python=python, platform=platform)
+    command = compile_command(uv, folder, python=python, cross=cross)
     if "UV_EXCLUDE_NEWER" in env:  # the PyTorch index tells no day of upload for some files: uv would miss them
         names = [*wanted.family, *map(_name, wanted.needs)]
         command += [part for name in names for part in ("--exclude-newer-package", f"{name}=false")]
@@ -213,7 +226,7 @@ def compile_pins(
         if missed is not None and missed not in wanted.family:
             wider = replace(wanted, family={**wanted.family, missed: ""})
             return compile_pins(
-                host, uv, wider, folder=folder, python=python, env=env, installed=installed, platform=platform
+                host, uv, wider, folder=folder, python=python, env=env, installed=installed, cross=cross
             )
         raise failure(answer, f"pinning {', '.join(name + spec for name, spec in wanted.family.items())}")
     return parse_pins(output.read_text(encoding="utf-8"))

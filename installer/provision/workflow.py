@@ -52,7 +52,7 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What every step of one run needs."""
+    """What every step of one run needs. `lock` is the text of the lock that is put in force (`provision sync`)."""
 
     job: Job
     host: Host
@@ -63,6 +63,7 @@ class Task:
     began: float
     saved: SavedPlan | None = None
     mending: Mending = NOTHING
+    lock: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -164,7 +165,9 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
     gone = {*replaced, *proposal.removed, *(task.mending.again & proposal.expected.keys())}
     with transaction.begin(prefix, create=create, without=gone, say=console.progress) as staging:
         started = time.monotonic()
-        command = uv.install_command(ready.uv, python=staging.python, lock=pins, reinstall=replaced)
+        command = uv.install_command(
+            ready.uv, python=staging.python, lock=pins, reinstall=replaced, wheelhouse=ready.wheelhouse
+        )
         staging.run(command, env=ready.variables, stream=console.interactive)
         holding.keep(staging, proposal.expected)
         learn(build, staging.staged)
@@ -175,7 +178,7 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
         if not verification.ok:
             raise not_proven(build, verification)
         console.line(f"Verified  {proof_phrase(verification)}")
-        text = lock_for(task.machine, task.environment, ready, task.profile, verification)
+        text = task.lock or lock_for(task.machine, task.environment, ready, task.profile, verification)
         note = {"torch": build.requirement, "backend": build.backend, "profile": task.profile.name, "lock": text}
         generation = staging.commit(note=note)
     shown = os.path.relpath(prefix)
@@ -230,7 +233,7 @@ def right_in_place(task: Task, ready: Ready, verification: Verification) -> Resu
     holding.keep_live(task.environment, task.console)
     write_lock(
         task.environment.prefix,
-        lock_for(task.machine, task.environment, ready, task.profile, verification),
+        task.lock or lock_for(task.machine, task.environment, ready, task.profile, verification),
         task.console,
     )
     stamp(task.job, task.machine, task.environment, ready.build)
