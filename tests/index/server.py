@@ -79,6 +79,8 @@ class Server:
     def __init__(self, tree: Tree, *, links: str, auth: str | None) -> None:
         self.tree = tree
         self.requests: list[Request] = []
+        self.distance = 0.0
+        """Seconds after which an answer sets out, as over a long line."""
         self._links = links
         self._auth = "Basic " + base64.b64encode(auth.encode()).decode() if auth else None
         self._rules: list[_Rule] = []
@@ -159,6 +161,10 @@ class Server:
             yield seen
         finally:
             seen.extend(self.requests[start:])
+
+    def answer(self, connection: socket.socket, address: Any) -> None:
+        """Serve a connection that came in by another door (TLS, a proxy) until it ends."""
+        _Handler(connection, address, self._http)
 
     def close(self) -> None:
         self.closing.set()
@@ -301,6 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         owner, path = self.server.owner, unquote(urlsplit(self.path).path)
+        if owner.distance:
+            time.sleep(owner.distance)
         fault = owner._fault(path)
         answer = self._faulty(fault, path) if fault else None
         if answer is None:
