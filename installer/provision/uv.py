@@ -311,7 +311,11 @@ def classify(text: str) -> str:
 def failure(answer: Completed, doing: str) -> ProvisionError:
     """What a failed uv run means: the cause in the first line, and uv's own words below it."""
     words = redact(answer.stderr.strip() or answer.stdout.strip() or f"exit code {answer.returncode}")
-    code = "network" if answer.timed_out else classify(words)
+    code = classify(cause_of(words))
+    if code in ("install-failed", "resolution"):  # the hints below may know more
+        code = classify(words)
+    if answer.timed_out:
+        code = "network"
     hint = HINTS.get(code, "uv's message above says more")
     if answer.timed_out:
         last = words.splitlines()[-1]
