@@ -24,8 +24,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from provision.catalog import PYTORCH_INDEX, TABLE, Build, Catalog, Channel, parse_catalog, pytorch_index
 from provision.errors import ProvisionError
+from provision.fetch import Web
 from provision.gpus import capabilities
-from provision.index import Fetch, http_fetch, pytorch_questions, survey
+from provision.index import pytorch_questions, survey
 from provision.listings import backend_number, with_listings
 from provision.pages import parse_page
 from provision.settings import Settings
@@ -255,18 +256,16 @@ def pages(catalog: Catalog) -> list[tuple[str, Channel]]:
     return [(backend, channel) for backend in sorted(known) for channel in Channel]
 
 
-def ask(catalog: Catalog, base: str) -> tuple[Catalog, Fetch]:
+def ask(catalog: Catalog, base: str) -> tuple[Catalog, Web]:
     """The catalog as the index has it. Raises SystemExit where a page could not be read: half an answer is none."""
-    fetch = http_fetch(Settings())
-    answers = survey(pytorch_questions(base, pages(catalog)), fetch, None)
+    settings = Settings()
+    answers = survey(pytorch_questions(base, pages(catalog)), settings, None)
     if troubles := [f"{one.question.url}: {one.problem}" for one in answers.answers if one.problem]:
         raise SystemExit("the index could not be read\n" + "\n".join(troubles[:5]))
-    return with_listings(catalog, answers.listings, reached=answers.reached), fetch
+    return with_listings(catalog, answers.listings, reached=answers.reached), Web(settings)
 
 
-def companions(
-    table: Mapping[str, Any], base: str, backend: str, fetch: Fetch, day: date
-) -> tuple[list[Row], list[str]]:
+def companions(table: Mapping[str, Any], base: str, backend: str, web: Web, day: date) -> tuple[list[Row], list[str]]:
     """Rows for releases that have none: torchvision by what its metadata wants, triton by what torch's wants.
 
     torchaudio's last release goes with every torch since 2.11 (pytorch/audio#4212).
@@ -278,8 +277,8 @@ def companions(
     if not lacking:
         return rows, said
     before = max(rows, key=lambda row: Version(row["torch"]))
-    vision = _requirements("torchvision", base, backend, fetch, Version(before["torchvision"].lstrip("=")))
-    torches = _requirements("torch", base, backend, fetch, Version(before["torch"]))
+    vision = _requirements("torchvision", base, backend, web, Version(before["torchvision"].lstrip("=")))
+    torches = _requirements("torch", base, backend, web, Version(before["torch"]))
     for torch in sorted(lacking, key=Version):
         fits = [version for version, needs in vision.items() if needs.get("torch") == f"=={torch}"]
         triton = torches.get(Version(torch), {}).get("triton")
@@ -291,15 +290,15 @@ def companions(
     return rows, said
 
 
-def _requirements(name: str, base: str, backend: str, fetch: Fetch, after: Version) -> dict[Version, dict[str, str]]:
+def _requirements(name: str, base: str, backend: str, web: Web, after: Version) -> dict[Version, dict[str, str]]:
     """Public version → what it requires, for the versions of a package that are newer than `after`."""
-    page = fetch(f"{pytorch_index(base).url}/{backend}/{name}/", None)
+    page = web.page(f"{pytorch_index(base).url}/{backend}/{name}/")
     found: dict[Version, dict[str, str]] = {}
     for wheel in parse_page(page) if page.status == 200 else ():
         version = Version(wheel.version.public)
         if wheel.name != name or version <= after or version in found:
             continue
-        metadata = fetch(f"{wheel.url}.metadata", None)
+        metadata = web.page(f"{wheel.url}.metadata")
         if metadata.status != 200:
             continue
         lines = re.findall(r"^Requires-Dist: (.+)$", metadata.text, re.MULTILINE)
@@ -324,9 +323,9 @@ def main(argv: list[str] | None = None) -> int:
     table = tomllib.loads(text)
     said: list[str] = []
     if not args.offline:
-        live, fetch = ask(parse_catalog(table, pytorch_index(args.index_base)), args.index_base)
+        live, web = ask(parse_catalog(table, pytorch_index(args.index_base)), args.index_base)
         table, said = updated(table, live, place=live.source.label, day=args.day)
-        table["companion"], more = companions(table, args.index_base, _newest_page(live), fetch, args.day)
+        table["companion"], more = companions(table, args.index_base, _newest_page(live), web, args.day)
         said += more
     new = render(table)
     check_catalog(tomllib.loads(new), capabilities=capabilities(), name=args.table.name)
