@@ -23,7 +23,7 @@ SCHEMA = 1
 
 @frozen
 class Seen:
-    """The code that is in every container of a build's deciding library, as torch names it; `day` is when it was read."""
+    """The code in every container of a build's deciding library, as torch names it; `day` is when it was read."""
 
     torch: str
     backend: str
