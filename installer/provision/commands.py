@@ -92,7 +92,7 @@ def apply(console: Console, *, dry_run: bool, yes: bool, saved: Path | None, **o
     from .host import LocalHost
 
     job = _job(options)
-    _not_a_command(job.profile)
+    check_profile(job.profile)
     if dry_run:
         from . import propose
 
@@ -107,8 +107,8 @@ def apply(console: Console, *, dry_run: bool, yes: bool, saved: Path | None, **o
     return provision(plan.job, LocalHost(), console, saved=plan)
 
 
-def _not_a_command(profile: str) -> None:
-    """`provision docter` means a command, not a profile."""
+def check_profile(profile: str) -> None:
+    """`provision docter` means a command, not a profile. Raises UsageProblem."""
     from .profile import DEFAULT, find_profiles
 
     if profile == DEFAULT:
@@ -333,7 +333,7 @@ def hold(console: Console, *, on: bool | None, **options: Any) -> Result:
     return holding.hold(_job(options), console, on=on)
 
 
-@command(argument("shell", choices=("bash", "zsh", "fish", "powershell"), required=True))
+@command(argument("shell", choices=("bash", "zsh", "fish", "powershell"), required=True, metavar="SHELL"))
 def completion(console: Console, *, shell: str) -> Result:
     """Print the completion script of a shell, to be evaluated in it."""
     from .face import completion_script

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .cli import SECTIONS, help_text, route
-from .commands import COMMANDS, Command, run
+from .commands import COMMANDS, Command, check_profile, run
 from .params import Param
+
+if TYPE_CHECKING:
+    from .errors import UsageProblem
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -76,8 +79,16 @@ def _parameter(param: Param) -> click.Parameter:
     elif param.choices:
         kind = click.Choice(param.choices)
     if param.is_argument:
-        count = -1 if param.many else 1
-        return click.Argument([param.to], type=kind, nargs=count, required=param.required, default=param.default)
+        # A required argument with a default, were it None, would not be required.
+        default = {} if param.required or param.many else {"default": param.default}
+        return click.Argument(
+            [param.to],
+            type=kind,
+            nargs=-1 if param.many else 1,
+            required=param.required,
+            metavar=param.metavar,
+            **default,
+        )
     shared: dict[str, Any] = {"help": param.help, "hidden": param.hidden, "default": param.default}
     if param.kind == "flag":
         return click.Option([*param.names, param.to], is_flag=True, flag_value=param.sets, **shared)
@@ -87,14 +98,27 @@ def _parameter(param: Param) -> click.Parameter:
 
 def _usage(error: click.UsageError, arguments: list[str]) -> int:
     """A wrong command line: one line, and what to write instead."""
-    from .errors import UsageProblem
     from .report import Result, envelope, error_lines
 
-    command = error.ctx.info_name if error.ctx and error.ctx.info_name in COMMANDS else None
-    problem = UsageProblem(error.format_message(), hint=" ".join(filter(None, ["provision", command, "--help"])))
+    command = error.ctx.info_name if error.ctx and error.ctx.info_name in COMMANDS else "apply"
+    problem = _problem(error, command, arguments)
     if "--json" in arguments:
-        result = Result(command=command or "apply", data={}, exit_code=problem.exit_code, errors=(problem,))
-        click.echo(envelope(result))
+        click.echo(envelope(Result(command=command, data={}, exit_code=problem.exit_code, errors=(problem,))))
     else:
         click.echo("\n".join(error_lines(problem)), err=True)
     return int(problem.exit_code)
+
+
+def _problem(error: click.UsageError, command: str, arguments: list[str]) -> UsageProblem:
+    """What is wrong in our words. `provision instal torch` is about `instal`, which is no command."""
+    from .errors import UsageProblem
+
+    named = command in arguments
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    if not named and first is not None and "extra argument" in error.message:
+        try:
+            check_profile(first)
+        except UsageProblem as unknown:
+            return unknown
+    message = " ".join(error.format_message().split())
+    return UsageProblem(message, hint=f"provision {command} --help" if named else "provision --help")

@@ -85,4 +85,4 @@ def read(params: Iterable[Param], tokens: Sequence[str]) -> dict[str, Any] | Non
             return None
         given = Path(text) if param.kind == "path" else text
         found[param.to] = (*found[param.to], given) if param.many else given
-    return None if any(param.required and found[param.to] is None for param in params) else found
+    return None if any(param.required and not found[param.to] for param in params) else found
