@@ -170,7 +170,7 @@ def _script(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def scene(tree: Tree) -> Iterator[Scene]:
-    """A scene for the length of a block. RuntimeError where openssl is missing (Debian package `openssl`)."""
+    """A scene for the length of a block. SystemExit where openssl is missing."""
     with tempfile.TemporaryDirectory(prefix="provision-bench-") as name, serve(tree) as index:
         folder = Path(name)
         with Front(index, folder) as front:
@@ -253,7 +253,7 @@ def make_certificate(host: str, folder: Path) -> tuple[Path, Path]:
     """(certificate, key) for one host, made in a folder; it vouches for itself, for two days."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        raise RuntimeError("no openssl on PATH (Debian package `openssl`)")
+        raise SystemExit("no openssl on PATH (Debian package `openssl`)")
     certificate, key = folder / "host.pem", folder / "host.key"
     request = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={host}"]
     extensions = ["-addext", f"subjectAltName=DNS:{host}", "-addext", "basicConstraints=critical,CA:FALSE"]
