@@ -220,7 +220,15 @@ def front(
             parts = urlsplit(target)
             path = unquote(parts.path)
             given = headers.get("proxy-authorization")
-            made.seen.append((method, host or parts.netloc, path, headers.get("authorization"), given))
+            made.seen.append(
+                (
+                    method,
+                    host or (target if method == "CONNECT" else parts.netloc),
+                    path,
+                    headers.get("authorization"),
+                    given,
+                )
+            )
             if (method == "CONNECT" or parts.netloc) and wanted and given != wanted:
                 connection.sendall(_NO_LOGIN)
                 return

@@ -267,7 +267,7 @@ _CAUSES = (
     ("integrity", r"hash mismatch|bad crc|invalid (zip|wheel|local file header)|failed to (extract|unpack|parse meta)"),
     (
         "integrity",
-        r"unexpected end of file|could not find eocd|not a zip|no \.dist-info|dist-info directory not found|\b(wheel|archive) is invalid",
+        r"unexpected end of file|could not find eocd|not a zip|no \.dist-info|dist-info directory not found",
     ),
     ("no-space", r"no space left|disk quota|os error 28\b|os error 122\b|os error 112\b"),
     ("certificate", r"invalid peer certificate|unknownissuer|certificate verify failed"),
