@@ -17,6 +17,7 @@ SECTIONS = {
         "plan": "Show what apply would do, and why; change nothing",
         "verify": "Prove that torch works on this machine's GPUs",
         "doctor": "Find what is wrong with machine and environment, with the fix",
+        "add": "Install further packages with torch held",
         "hold": "Show, set or lift the hold on the torch that was proven",
         "rollback": "Put an earlier state of the environment back",
     },

@@ -322,6 +322,24 @@ def clean(console: Console, *, failures: bool, cache: bool, everything: bool, ye
 
 
 @command(
+    argument("packages", many=True, required=True),
+    MACHINE,
+    option("--gpu", to="gpus", many=True, metavar="GPU", help="Only this GPU counts: index, UUID, name or sm_120."),
+    option("--index-base", metavar="URL", help="A mirror of https://download.pytorch.org/whl."),
+    flag("--offline", help="Ask no network."),
+    ENV,
+    YES,
+    flag("--dry-run", help="Only show what would change."),
+)
+def add(console: Console, *, packages: tuple[str, ...], dry_run: bool, yes: bool, **options: Any) -> Result:
+    """Install further packages into an environment, with its torch family held."""
+    from . import adding
+    from .host import LocalHost
+
+    return adding.add(_job(options), packages, LocalHost(), console, dry_run=dry_run)
+
+
+@command(
     ENV,
     flag("--on", to="on", sets=True, default=None, help="Hold the torch that is installed."),
     flag("--off", to="on", sets=False, default=None, help="Let go of it."),

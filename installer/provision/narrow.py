@@ -19,6 +19,16 @@ _NAMES = "|".join(COMPANIONS)
 _ABSENT = re.compile(rf"(?:no version of ({_NAMES})\b|({_NAMES})(?:{_SPEC})? (?:was not found|has no wheels))")
 
 
+def demands_in(text: str) -> tuple[Limit, ...]:
+    """Every package of which uv says that it depends on torch, with the versions that it takes."""
+    found = (
+        Limit(by=f"{name} {version.lstrip('=')}".strip(), torch=specifier.replace(" ", "").rstrip("."))
+        for name, version, specifier in _DEPENDS.findall(" ".join(text.split()))
+        if name != "provision-target" and not name.startswith("torch")
+    )
+    return tuple(dict.fromkeys(found))
+
+
 def limit_in(text: str, build: Build, candidates: Iterable[Build]) -> Limit | None:
     """What kept `build` from being installed with everything else, as a limit; None where uv's words do not tell.
 
@@ -26,12 +36,10 @@ def limit_in(text: str, build: Build, candidates: Iterable[Build]) -> Limit | No
     """
     words = " ".join(text.split())
     others = [one for one in candidates if one != build]
-    wishes: dict[str, list[tuple[str, str]]] = {}
-    for name, version, specifier in _DEPENDS.findall(words):
-        if name != "provision-target" and not name.startswith("torch"):
-            wishes.setdefault(name, []).append((version, specifier.replace(" ", "")))
-    for name, found in wishes.items():
-        limits = [Limit(by=f"{name} {version.lstrip('=')}".strip(), torch=specifier) for version, specifier in found]
+    wishes: dict[str, list[Limit]] = {}
+    for demand in demands_in(text):
+        wishes.setdefault(demand.by.partition(" ")[0], []).append(demand)
+    for limits in wishes.values():
         if any(limit.refuses(build) is None for limit in limits):
             continue
         left = [(one.torch, place) for place, limit in enumerate(limits) for one in others if not limit.refuses(one)]

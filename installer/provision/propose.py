@@ -140,8 +140,13 @@ def pinned(
     environment: Environment,
     profile: Profile,
     folder: Path,
+    *,
+    wanted: Wanted | None = None,
 ) -> Ready:
-    """Ask uv for the exact set (into `folder/pylock.toml`), and compare it with what is installed."""
+    """Ask uv for the exact set (into `folder/pylock.toml`), and compare it with what is installed.
+
+    It is the profile that says what is `wanted`, unless that is given.
+    """
     from . import uv
     from .compare import changes_between
     from .detect.environment import interpreter
@@ -155,7 +160,8 @@ def pinned(
     pinning = variables | login_variables(settings, build.index_url)
     python = str(interpreter(environment.prefix)) if environment.exists else job.python_version or base_python()
     keep = {name: one.version for name, one in environment.installed.items() if name not in FAMILY}
-    wanted = wish(job, decision, build, profile, environment.python, installed=environment.installed)
+    exactly = wanted is not None
+    wanted = wanted or wish(job, decision, build, profile, environment.python, installed=environment.installed)
 
     def compiled(wanted: uv.Wanted) -> uv.Pins:
         return uv.compile_pins(host, engine, wanted, folder=folder, python=python, env=pinning, installed=keep)
@@ -163,7 +169,7 @@ def pinned(
     try:
         pins = compiled(wanted)
     except InstallFailed as error:
-        if error.code != "resolution" or len(wanted.family) == 1 or profile.companions:
+        if error.code != "resolution" or len(wanted.family) == 1 or profile.companions or exactly:
             raise
         # The source holds torch alone: what was built for the old torch cannot stay, and the plan shows that it goes.
         pins = compiled(replace(wanted, family={"torch": wanted.family["torch"]}))
