@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 from provision.catalog import Build, Catalog, Channel, Listing, Source, SourceKind, Wheel, load_catalog
 from provision.environment import Python
 from provision.listings import platform_of, with_listings
 from provision.machine import Driver, Gpu, Machine, Platform, System, Vendor
+from provision.pages import parse_filename
 from provision.resolve import Request, resolve
 
 PYTORCH = load_catalog().source
@@ -24,7 +24,9 @@ MANYLINUX = "manylinux_2_28_x86_64"
 
 
 def wheel(filename: str, *, yanked: bool = False) -> Wheel:
-    name, version, _, tags = parse_wheel_filename(filename)
+    parsed = parse_filename(filename)
+    assert parsed, filename
+    name, version, tags = parsed
     return Wheel(name=name, version=version, tags=tags, filename=filename, url=f"https://x/{filename}", yanked=yanked)
 
 
