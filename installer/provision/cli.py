@@ -74,7 +74,11 @@ Options:
   -h, --help          Show this help; each command has its own
 """
 
-FLAGS = {"--json", "-v", "--verbose", "-q", "--quiet", "--offline", "-y", "--yes", "--dry-run"}
+VALUED = {
+    "--backend", "--channel", "--color", "--depth", "--env", "--from", "--gpu", "--index-base", "--machine", "--plan",
+    "--python", "--torch",
+}  # fmt: skip
+"""The options of the default command that take the next word: it names no command."""
 
 
 def main() -> None:
@@ -113,12 +117,14 @@ def serve(arguments: list[str]) -> int:
 def route(args: list[str]) -> list[str]:
     """Arguments with the command first: the default command is put in where none is named.
 
-    `provision qlora --yes` → `apply qlora --yes`; `provision --json plan` → `plan --json`.
+    `provision qlora --yes` → `apply qlora --yes`; `provision --env here plan` → `plan --env here`.
     """
     if args and args[0] in ("-h", "--help", "--version"):
         return args
-    place = next((place for place, arg in enumerate(args) if not arg.startswith("-")), None)
-    if place is not None and args[place] in NAMES and all(arg in FLAGS for arg in args[:place]):
+    place = 0
+    while place < len(args) and args[place].startswith("-"):
+        place += 2 if args[place] in VALUED else 1
+    if place < len(args) and args[place] in NAMES:
         return [args[place], *args[:place], *args[place + 1 :]]
     return ["apply", *args]
 

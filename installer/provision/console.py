@@ -19,8 +19,9 @@ ASCII = str.maketrans({"✓": "+", "✗": "X", "…": ".", "─": "-", "→": ">
 STYLES = {
     "error": "1;31",
     "fix:": "36",
+    "or:": "36",
+    "    fix:": "36",
     "next:": "36",
-    "cause:": "2",
     "! ": "33",
     " ! ": "33",
     " + ": "32",
@@ -29,6 +30,8 @@ STYLES = {
     "  [✓]": "32",
     "  [✗]": "31",
     "  [!]": "33",
+    "    cause:": "2",
+    "    seen:": "2",
     "[✓]": "32",
     "[✗]": "31",
     "[!]": "33",
@@ -77,7 +80,10 @@ class Console:
             return None
         import click
 
-        return click.confirm(question, default=False, err=True)
+        try:
+            return click.confirm(question, default=False, err=True)
+        except click.Abort:  # Ctrl-C, or the end of what can be read
+            raise KeyboardInterrupt from None
 
     @property
     def interactive(self) -> bool:
@@ -107,6 +113,8 @@ class Console:
         )
 
     def _write(self, stream: TextIO, text: str, *, plain: bool = False) -> None:
+        if not plain and stream.isatty():
+            text = _folded(text, stream)
         if not plain and self._coloured(stream):
             text = _coloured(text)
         encoding = (stream.encoding or "ascii").lower().replace("-", "")
@@ -127,6 +135,17 @@ class Console:
         if os.environ.get("FORCE_COLOR"):
             return True
         return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _folded(text: str, stream: TextIO) -> str:
+    """The text within the terminal's width, if it has a sensible one, and never wider than is good to read."""
+    from .screens import fold
+
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        return text
+    return fold(text, min(width, 100)) if width >= 40 else text
 
 
 def _coloured(text: str) -> str:

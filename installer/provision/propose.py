@@ -123,9 +123,9 @@ def bare_plan(machine: Machine, resolution: Resolution, environment: Environment
 
 def no_build(resolution: Resolution, proposal: Plan | None = None) -> NoBuildFits:
     """That nothing fits, with the ways out."""
-    ways = "; ".join(f"{advice.do} (gains {advice.gains})" for advice in resolution.advice)
+    ways = "; or ".join(f"{advice.do} gives {advice.gains}" for advice in resolution.advice)
     return NoBuildFits(
-        "no published build of torch can run on this machine as asked; each build's reason is in provision plan -v",
+        "no published build of torch can run here as asked (each build's reason: provision plan -v)",
         hint=ways or "ask for less with --gpu, --torch or --python, or for the CPU with --backend cpu",
         data=proposal.to_json() if proposal else None,
     )

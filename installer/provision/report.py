@@ -63,5 +63,6 @@ def error_lines(error: ProvisionError) -> list[str]:
     """An error as a person reads it: what happened, and the one thing to do next."""
     lines = [f"error[{error.code}]: {error.text}"]
     if error.hint:
-        lines.append(f"fix:   {error.hint}")
+        first, *others = error.hint.split("; or ")
+        lines += [f"fix:   {first}", *(f"or:    {other}" for other in others)]
     return lines

@@ -5,45 +5,90 @@ Words before bars, `+ - ~` as uv prints them, one `next:` line at most, colour n
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checks import Check, Finding, Severity, Status, Verification
 
 if TYPE_CHECKING:
-    from .machine import Gpu, Machine
+    from .machine import Driver, Gpu, Machine
     from .plan import Plan
+    from .resolve import Resolution
 
 SEVERITIES = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.HINT: "-"}
 
 MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "-"}
 
+VENDORS = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel", "apple": "Apple"}
+
+
+def labelled(label: str, texts: Iterable[str]) -> list[str]:
+    """`Detected  one`, and what follows below it."""
+    return [f"{label if place == 0 else '':<10}{text}" for place, text in enumerate(texts)]
+
+
+def shown(path: Path) -> str:
+    """A path as it is told: relative where it lies in the working directory."""
+    here = os.getcwd()
+    return os.path.relpath(path, here) if path.is_relative_to(here) else str(path)
+
+
+def fold(line: str, width: int) -> str:
+    """A line broken at its spaces, with what follows below the text of its label; commands to paste stay whole.
+
+    >>> print(fold("    cause: the driver is too old for it", 30))
+        cause: the driver is too
+               old for it
+    """
+    if len(line) <= width or "\n" in line or re.match(r" *(fix|next|or): ", line):
+        return line
+    import textwrap
+
+    label = re.match(r"error\[| *\S.{0,36}? {2,}| *[a-z]+: +|[!~+-] | *", line)
+    hang = 7 if line.startswith("error[") else label.end() if label else 0
+    hang += 2 if hang <= 4 else 0
+    return textwrap.fill(line, width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False)
+
 
 def gpu_phrase(gpu: Gpu) -> str:
     """`NVIDIA GeForce RTX 5090 (sm_120, 32 GB)`."""
-    facts = []
-    if gpu.arch:
-        facts.append("sm_" + gpu.arch.replace(".", "") if gpu.vendor == "nvidia" else gpu.arch)
+    facts = [_arch(gpu.arch)] if gpu.arch else []
     if gpu.memory_mib:
         facts.append(f"{gpu.memory_mib / 1024:.0f} GB")
-    name = gpu.name or f"{gpu.vendor} GPU {gpu.pci_device_id or ''}".strip()
+    name = gpu.name or f"{VENDORS[gpu.vendor]} GPU {gpu.pci_device_id or ''}".strip()
     return f"{name} ({', '.join(facts)})" if facts else name
 
 
-def machine_phrase(machine: Machine) -> str:
-    """One line: the GPUs and the driver, or that there is none."""
+def _arch(arch: str) -> str:
+    """`12.0` → `sm_120`; `gfx1100` as it is."""
+    return "sm_" + arch.replace(".", "") if arch[0].isdigit() else arch
+
+
+def driver_phrase(driver: Driver) -> str:
+    """`570.124.06, CUDA up to 12.8`."""
+    serves = f", CUDA up to {driver.cuda}" if driver.cuda else ""
+    return f"{driver.version or 'of unknown version'}{serves}"
+
+
+def machine_words(machine: Machine) -> list[str]:
+    """A line for each kind of GPU, then the drivers and the platform; or that there is no GPU."""
     platform = machine.platform
     where = f"{platform.system.value} {platform.machine}" + (" (WSL)" if platform.wsl else "")
     if not machine.gpus:
-        return f"no GPU, {where}"
-    parts = [", ".join(_counted(gpu_phrase(gpu) for gpu in machine.gpus))]
-    for driver in machine.drivers:
-        if driver.version or driver.cuda:
-            serves = f" → CUDA up to {driver.cuda}" if driver.cuda else ""
-            parts.append(f"{driver.vendor.value} driver {driver.version or 'unknown'}{serves}")
-    if not any(driver.version or driver.cuda for driver in machine.drivers):
-        parts.append("no driver")
-    return ", ".join([*parts, where])
+        return [f"no GPU · {where}"]
+    answering = [driver for driver in machine.drivers if driver.version or driver.cuda]
+    drivers = [
+        f"macOS {driver.version}"
+        if driver.vendor == "apple"
+        else f"{VENDORS[driver.vendor]} driver {driver_phrase(driver)}"
+        for driver in answering
+    ]
+    if not drivers and any(gpu.vendor == "nvidia" for gpu in machine.gpus):
+        drivers = ["no driver that answers"]
+    return [*_counted(gpu_phrase(gpu) for gpu in machine.gpus), " · ".join([*drivers, where])]
 
 
 def _counted(phrases: Iterable[str]) -> list[str]:
@@ -66,9 +111,9 @@ def machine_lines(machine: Machine, *, verbose: bool = False) -> list[str]:
     ]
     if not machine.gpus:
         lines.append("GPU       none found")
-    for driver in machine.drivers:
-        cuda = f" → CUDA up to {driver.cuda}" if driver.cuda else ""
-        lines.append(f"Driver    {driver.vendor.value} {driver.version or 'unknown'}{cuda}   [{driver.source}]")
+    lines += [
+        f"Driver    {VENDORS[driver.vendor]} {driver_phrase(driver)}   [{driver.source}]" for driver in machine.drivers
+    ]
     if verbose or not machine.gpus:
         lines += [f"  looked at {skipped.probe}: {skipped.reason}" for skipped in machine.skipped]
     if verbose:
@@ -79,32 +124,57 @@ def machine_lines(machine: Machine, *, verbose: bool = False) -> list[str]:
 def plan_lines(plan: Plan, *, verbose: bool = False) -> list[str]:
     """`provision plan`: the machine, the choice, what was passed over and why, the changes, the way to more."""
     resolution = plan.resolution
-    lines = [f"Machine   {machine_phrase(plan.machine)}"]
+    lines = labelled("Machine", machine_words(plan.machine))
     if plan.environment is not None:
         lines.append(f"Env       {environment_phrase(plan)}")
     choice = resolution.choice
     if choice is None:
         lines.append("Chosen    nothing: no build fits this machine")
     else:
-        lines.append(f"Chosen    torch {choice.torch} for {choice.backend} from {choice.source.label}")
-        for covered in resolution.coverage:
-            how = "its own code" if covered.kind == "cubin" else "PTX, compiled at first use"
-            how += ", seen in the binaries" if choice.confidence == "seen" else ""
-            lines.append(f"          GPU {covered.gpu} ({covered.arch}) runs {covered.by}: {how}")
+        lines += labelled("Chosen", [f"torch {choice.name} from {choice.source.label}", *coverage_words(resolution)])
     lines += [f"Note      {note}" for note in resolution.notes]
     rejected = resolution.rejected
-    shown = rejected if verbose else _telling(rejected, choice)
-    if shown:
+    passed_over = _newest_first(rejected) if verbose else _telling(rejected, choice)
+    if passed_over:
         lines.append("Passed over")
-        for one in shown:
-            name = f"{one.build.torch} {one.build.backend}"
-            lines.append(f"  {name:<16} {one.reason.value}: wanted {one.wanted}, found {one.found}")
-        if len(rejected) > len(shown):
-            lines.append(f"  … and {len(rejected) - len(shown)} more (provision plan -v)")
+        width = max(len(one.build.name) for one in passed_over)
+        for one in passed_over:
+            reason = f"{one.reason.value}: wanted {_listed(one.wanted)}, found {_listed(one.found)}"
+            lines.append(f"  {one.build.name:<{width}}  {reason}")
+        if len(rejected) > len(passed_over):
+            lines.append(f"  … and {len(rejected) - len(passed_over)} more (provision plan -v)")
     lines += change_lines(plan)
-    for advice in resolution.advice:
-        lines.append(f"To gain   {advice.gains}: {advice.do}")
+    if choice is not None:  # otherwise the error names them as the ways out
+        lines += [f"To gain   {advice.gains}: {advice.do}" for advice in resolution.advice]
     return lines
+
+
+def coverage_words(resolution: Resolution) -> list[str]:
+    """`GPU 0, 1 (sm_120) run sm_120: its own code`: which code of the choice each kind of GPU runs, and how."""
+    kinds: dict[tuple[str, str, str], list[int | None]] = {}
+    for one in resolution.coverage:
+        kinds.setdefault((one.arch, one.by, one.kind), []).append(one.gpu)
+    words = []
+    for (arch, by, kind), places in kinds.items():
+        own = "its own code" if by == _arch(arch) else "code of the same generation"
+        how = "PTX, compiled at first use" if kind == "ptx" else own
+        how += ", seen in the binaries" if resolution.choice and resolution.choice.confidence == "seen" else ""
+        numbers = ", ".join(str(place) for place in places if place is not None)
+        who = f"GPU {numbers} ({_arch(arch)})" if numbers else f"a GPU with {_arch(arch)}"
+        words.append(f"{who} {'run' if ',' in numbers else 'runs'} {by}: {how}")
+    return words
+
+
+def _listed(words: str) -> str:
+    """`sm_80 sm_86 sm_90` → `sm_80 86 90`; anything else as it is."""
+    beginning = re.match(r"(sm_|gfx|cp)\w+ ", words)
+    if beginning is None:
+        return words
+    return words.replace(f" {beginning[1]}", " ")
+
+
+def _newest_first(rejected: Iterable[Any]) -> list[Any]:
+    return sorted(rejected, key=lambda one: (one.build.torch, one.build.backend), reverse=True)
 
 
 def _telling(rejected: Iterable[Any], choice: Any) -> list[Any]:
@@ -120,7 +190,7 @@ def _telling(rejected: Iterable[Any], choice: Any) -> list[Any]:
         if known is None or one.build.torch > known.build.torch:
             seen[one.build.backend] = one
     kept = [one for one in seen.values() if choice is None or one.build.torch >= choice.torch]
-    return sorted(kept, key=lambda one: (one.build.torch, one.build.backend), reverse=True)[:8]
+    return _newest_first(kept)[:8]
 
 
 def environment_phrase(plan: Plan) -> str:
@@ -128,7 +198,7 @@ def environment_phrase(plan: Plan) -> str:
     assert environment is not None
     torch = environment.version("torch")
     now = "will be created" if not environment.exists else f"now torch {torch}" if torch else "no torch yet"
-    return f"{environment.prefix} (Python {environment.python.version}), {now}"
+    return f"{shown(environment.prefix)} (Python {environment.python.version}), {now}"
 
 
 def change_lines(plan: Plan) -> list[str]:
@@ -168,42 +238,58 @@ def duration_phrase(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-def verification_lines(verification: Verification) -> list[str]:
+def verification_lines(verification: Verification, *, where: Path | None = None) -> list[str]:
     """`provision verify`: a mark, a name and a fact for each check, then the count."""
     torch = verification.torch
     cuda = f", CUDA {torch.cuda}" if torch.cuda else ""
-    lines = [f"torch {torch.version or 'not found'}{cuda}"]
+    lines = [f"torch {torch.version or 'not found'}{cuda}" + (f" in {shown(where)}" if where else "")]
     lines += [check_line(check) for check in verification.checks]
     counts = {status: sum(check.status is status for check in verification.checks) for status in Status}
     lines.append(
-        f"{counts[Status.PASSED]} ok, {counts[Status.SKIPPED]} skipped, {counts[Status.FAILED]} failed "
+        f"{counts[Status.PASSED]} passed, {counts[Status.SKIPPED]} not made, {counts[Status.FAILED]} failed "
         f"in {duration_phrase(verification.seconds)}"
     )
+    if counts[Status.FAILED]:
+        lines.append("next: provision doctor looks for the cause")
     return lines
 
 
-def proof_phrase(verification: Verification) -> str:
-    """The proof in one line: what ran where, and what could not be checked."""
+TELLING = ("matmul", "conv2d", "attention", "compile")
+"""The checks whose names mean something to everyone."""
+
+
+def proof_words(verification: Verification) -> list[str]:
+    """The proof in short: what ran where, and what could not be checked.
+
+    `matmul, conv2d on the GPU: right (22 checks)`, `1 not made: needs more than one GPU`
+    """
     passed = [check for check in verification.checks if check.status is Status.PASSED]
     skipped = [check for check in verification.checks if check.status is Status.SKIPPED]
-    kernels = [check.name for check in passed if "matmul" in check.name or "conv" in check.name]
-    where = "on the CPU" if all(name.startswith("cpu-") for name in kernels) else "on the GPU"
-    named = ", ".join(dict.fromkeys(name.removeprefix("cpu-").partition("-")[0] for name in kernels))
-    phrase = f"{len(passed)} checks" + (f", {named} {where} right" if kernels else "")
+    ran = [check for check in passed if _plain_name(check).partition("-")[0] in TELLING]
+    where = "on the GPU" if any(check.gpu is not None for check in ran) else "on the CPU"
+    named = ", ".join(dict.fromkeys(_plain_name(check).partition("-")[0] for check in ran))
+    count = f"{len(passed)} check{'s' if len(passed) > 1 else ''}"
+    words = [f"{named} {where}: right ({count})" if ran else f"{count} passed"]
     if skipped:
         reasons = list(dict.fromkeys(check.detail or "no reason given" for check in skipped))
-        phrase += f"; {len(skipped)} not made: {reasons[0]}" + (f" and {len(reasons) - 1} more" if reasons[1:] else "")
-    return phrase
+        others = len(reasons) - 1
+        more = f", and {others} more reason{'s' if others > 1 else ''} (provision verify)" if others else ""
+        words.append(f"{len(skipped)} not made: {reasons[0]}{more}")
+    return words
+
+
+def _plain_name(check: Check) -> str:
+    return check.name.removeprefix("cpu-")
 
 
 def check_line(check: Check) -> str:
     """One check on one line."""
-    gpu = f" (GPU {check.gpu})" if check.gpu is not None else ""
+    where = f" (GPU {check.gpu})" if check.gpu is not None else " (CPU)" if check.name.startswith("cpu-") else ""
     if check.status is Status.FAILED and check.expected is not None:
         fact = f"expected {check.expected}, got {check.actual}" + (f": {check.detail}" if check.detail else "")
     else:
         fact = check.detail or check.actual or ""
-    return f"  [{MARKS[check.status]}] {check.name + gpu:<28} {fact}".rstrip()
+    return f"  [{MARKS[check.status]}] {_plain_name(check) + where:<28} {fact}".rstrip()
 
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:

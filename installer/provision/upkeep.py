@@ -60,7 +60,7 @@ def verify(job: Job, host: Host, console: Console) -> Result:
     return Result(
         command="verify",
         data=verification.to_json(),
-        lines=tuple(verification_lines(verification)),
+        lines=tuple(verification_lines(verification, where=prefix)),
         exit_code=ExitCode.OK if verification.ok else ExitCode.FINDINGS,
     )
 
@@ -73,11 +73,22 @@ def history(job: Job) -> Result:
     rows = [generation.to_json() for generation in generations]
     for row in rows:
         row["note"] = {name: found for name, found in row["note"].items() if name != "lock"}
-    lines = [
-        f"{'now' if one.live else '   '}  {one.id}  torch {one.torch or '-':<16} {one.made[:16].replace('T', ' ')}"
+    lines = ["     generation     torch             made"] if rows else ["nothing to go back to"]
+    lines += [
+        f"{'now' if one.live else '':<5}{one.id:<15}{one.torch or '-':<18}{_local_time(one.made)}"
         for one in generations
     ]
-    return Result(command="history", data={"generations": rows}, lines=tuple(lines or ["nothing to go back to"]))
+    return Result(command="history", data={"generations": rows}, lines=tuple(lines))
+
+
+def _local_time(stamp: str) -> str:
+    """`2026-11-20T18:39:02+00:00` as a clock on the wall shows it: `2026-11-20 18:39`."""
+    from datetime import datetime
+
+    try:
+        return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:
+        return stamp
 
 
 def rollback(job: Job, host: Host, console: Console, *, generation: str | None) -> Result:
@@ -89,7 +100,7 @@ def rollback(job: Job, host: Host, console: Console, *, generation: str | None) 
     from .detect.environment import inspect_environment, interpreter
     from .facts import machine_for
     from .record import restore_lock
-    from .screens import proof_phrase
+    from .screens import labelled, proof_words, shown
 
     prefix = _prefix(job)
     before = inspect_environment(prefix).version("torch")
@@ -98,15 +109,19 @@ def rollback(job: Job, host: Host, console: Console, *, generation: str | None) 
     after = inspect_environment(prefix)
     now = after.version("torch")
     there = f"torch {now or 'none'}" if after.exists else "no environment"
-    console.line(f"{prefix}: torch {before or 'none'} → {there}")
+    console.line(f"{shown(prefix)}: torch {before or 'none'} → {there}")
     data = {"environment": str(prefix), "before": before, "after": now, "generation": live.id if live else None}
     if now is None:
         return Result(command="rollback", data=data)
     machine = counted(machine_for(job, host))
     verification = proofs.verify(host, python=interpreter(prefix), machine=machine, depth=Depth.QUICK)
     failed = "; ".join(f"{check.name}: {check.actual or check.detail or 'failed'}" for check in verification.failed)
-    line = f"Verified  {proof_phrase(verification)}" if verification.ok else f"! it is as it was, and fails: {failed}"
-    return Result(command="rollback", data=data | {"verification": verification.to_json()}, lines=(line,))
+    lines = (
+        labelled("Verified", proof_words(verification))
+        if verification.ok
+        else [f"! it is as it was, and fails: {failed}"]
+    )
+    return Result(command="rollback", data=data | {"verification": verification.to_json()}, lines=tuple(lines))
 
 
 def scan(job: Job, host: Host, console: Console, *, paths: tuple[Path, ...], require: tuple[str, ...]) -> Result:

@@ -170,6 +170,7 @@ def install_command(
     """
     again = [part for name in reinstall for part in ("--reinstall-package", name)]
     source = ["--no-index", "--find-links", str(wheelhouse), "--require-hashes", "--no-deps"] if wheelhouse else []
+    source = source or ["--preview-features", "pylock"]  # a lock is what uv still warns of
     return [uv, "pip", "install", "--no-config", "--python", str(python), "--requirements", str(lock), *again, *source]
 
 

@@ -39,7 +39,17 @@ from .record import learn, lock_for, proven_before, remember_failure, stamp, wit
 from .report import Result
 from .room import check_room
 from .saved import SavedPlan, refuse_if_stale
-from .screens import change_lines, duration_phrase, environment_phrase, machine_phrase, plan_lines, proof_phrase
+from .screens import (
+    change_lines,
+    coverage_words,
+    duration_phrase,
+    environment_phrase,
+    labelled,
+    machine_words,
+    plan_lines,
+    proof_words,
+    shown,
+)
 from .values import replace
 from .verify import Expected, verify
 from .wants import checks_for
@@ -86,7 +96,7 @@ def provision(
     task = Task(job, host, console, machine, environment_for(job), profile, began, saved, mending or NOTHING)
     if saved is None and mending is None and proven_before(job, machine, task.environment):
         return already_right(task)
-    console.line(f"Detected  {machine_phrase(machine)}")
+    console.lines(labelled("Detected", machine_words(machine)))
     decision = decision_for(job, host, console, machine, task.environment, profile, executing=True)
     decision = attainable_for(job, host, decision, machine, task.environment, profile)
     failed: VerificationFailed | None = None
@@ -106,7 +116,7 @@ def candidates(task: Task, decision: Decision) -> list[Build]:
     resolution = decision.resolution
     if resolution.choice is None:
         proposal = bare_plan(task.machine, resolution, task.environment)
-        task.console.lines(plan_lines(proposal, verbose=task.console.verbose)[1:])
+        task.console.lines(plan_lines(proposal, verbose=task.console.verbose)[len(machine_words(task.machine)) :])
         raise no_build(resolution, proposal)
     kept = without_known_failures(resolution.candidates, task.machine, task.console)
     if not kept:
@@ -120,8 +130,8 @@ def candidates(task: Task, decision: Decision) -> list[Build]:
 def bring(task: Task, decision: Decision, build: Build) -> Result:
     """One build: pinned, and if anything is to be changed staged, proven, swapped in, recorded."""
     console, environment = task.console, task.environment
-    served = ", ".join(dict.fromkeys(one.by for one in decision.resolution.coverage))
-    console.line(f"Chose     torch {build.name} from {build.source.label}" + (f": it has {served}" if served else ""))
+    runs = coverage_words(decision.resolution) if build == decision.resolution.choice else ()
+    console.lines(labelled("Chose", [f"torch {build.name} from {build.source.label}", *runs]))
     for note in decision.resolution.notes:
         console.message(note.level, note.code, note.text)
     tell_left_out(task.job, console, decision, build, task.profile)
@@ -173,16 +183,19 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
         learn(build, staging.staged)
         staging.settle(proposal.expected)
         count = sum(one.new is not None for one in proposal.changes or ())
-        console.line(f"Installed {count} packages in {duration_phrase(time.monotonic() - started)}")
+        console.line(
+            f"Installed {count} package{'s' if count != 1 else ''} in {duration_phrase(time.monotonic() - started)}"
+        )
         verification = prove(task, ready, staging.python)
         if not verification.ok:
             raise not_proven(build, verification)
-        console.line(f"Verified  {proof_phrase(verification)}")
+        console.lines(labelled("Verified", proof_words(verification)))
         text = task.lock or lock_for(task.machine, task.environment, ready, task.profile, verification)
         note = {"torch": build.requirement, "backend": build.backend, "profile": task.profile.name, "lock": text}
         generation = staging.commit(note=note)
-    shown = os.path.relpath(prefix)
-    console.line(f"Swapped   {shown}; the old one is kept" if task.environment.exists else f"Made      {shown}")
+    console.line(
+        f"Swapped   {shown(prefix)}; the old one is kept" if task.environment.exists else f"Made      {shown(prefix)}"
+    )
     lock = write_lock(prefix, text, console)
     stamp(task.job, task.machine, inspect_environment(prefix), build)
     console.line(f"Done in {duration_phrase(task.seconds)}")
@@ -238,7 +251,7 @@ def right_in_place(task: Task, ready: Ready, verification: Verification) -> Resu
     )
     stamp(task.job, task.machine, task.environment, ready.build)
     data = {"changed": False, "verification": verification.to_json(), "seconds": task.seconds}
-    lines = (f"Verified  {proof_phrase(verification)}", right_line(task))
+    lines = (*labelled("Verified", proof_words(verification)), right_line(task))
     return Result(command="apply", data=ready.plan.to_json() | data, lines=lines)
 
 
@@ -257,7 +270,7 @@ def already_right(task: Task) -> Result:
 
 def right_line(task: Task) -> str:
     """`torch 2.15.0+cu130 in .venv: already right (checked in 0.4 s)`."""
-    torch, where = task.environment.version("torch"), os.path.relpath(task.environment.prefix)
+    torch, where = task.environment.version("torch"), shown(task.environment.prefix)
     return f"torch {torch} in {where}: already right (checked in {duration_phrase(task.seconds)})"
 
 
