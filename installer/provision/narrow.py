@@ -36,18 +36,42 @@ def limit_in(text: str, build: Build, candidates: Iterable[Build]) -> Limit | No
     """
     words = " ".join(text.split())
     others = [one for one in candidates if one != build]
+<<<<<<< Updated upstream
     wishes: dict[str, list[Limit]] = {}
     for demand in demands_in(text):
         wishes.setdefault(demand.by.partition(" ")[0], []).append(demand)
     for limits in wishes.values():
+=======
+    wishes: dict[str, list[tuple[str, str]]] = {}
+    for name, version, specifier in _DEPENDS.findall(words):
+        clean = specifier.replace(" ", "").rstrip(".,")
+        if name != "provision-target" and not name.startswith("torch") and _is_specifier(clean):
+            wishes.setdefault(name, []).append((version, clean))
+    for name, found in wishes.items():
+        limits = [Limit(by=f"{name} {version.lstrip('=')}".strip(), torch=specifier) for version, specifier in found]
+>>>>>>> Stashed changes
         if any(limit.refuses(build) is None for limit in limits):
             continue
-        left = [(one.torch, place) for place, limit in enumerate(limits) for one in others if not limit.refuses(one)]
+        left = [
+            (one.torch, " " in limit.by, place)
+            for place, limit in enumerate(limits)
+            for one in others
+            if not limit.refuses(one)
+        ]
         if left:
-            return limits[max(left)[1]]
+            return limits[max(left)[2]]
     absent = _ABSENT.search(words)
     if absent:
         rest = tuple(sorted({one.backend for one in others} - {build.backend}))
         if rest:
             return Limit(by=absent[1] or absent[2], backends=rest)
     return None
+
+
+def _is_specifier(text: str) -> bool:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return bool(str(SpecifierSet(text)))
+    except InvalidSpecifier:
+        return False

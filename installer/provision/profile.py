@@ -187,7 +187,7 @@ def parse_profile(text: str, path: Path) -> Profile:
         data: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
-        raise _bad(f"{path}:{line[1]}" if line else f"{path}", f"not TOML: {error}") from None
+        raise _bad(f"{path}:{line[1] if line else len(text.splitlines())}", f"not TOML: {error}") from None
     if isinstance(data.get("schema"), int) and data["schema"] > SCHEMA:
         raise BadData(
             f"{path}: schema {data['schema']} was written for a newer provision; this one reads up to {SCHEMA}",

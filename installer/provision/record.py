@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from . import proof
-from .catalog import Build
+from .catalog import Build, SourceKind
 from .checks import Verification
 from .console import Console
 from .coverage import arches_of
@@ -17,7 +17,7 @@ from .errors import AfterCommitFailed, VerificationFailed
 from .job import Job
 from .lock import FILE_NAME, Target, is_ours, lock_text
 from .machine import Machine
-from .profile import Profile
+from .profile import COMPANIONS, Profile
 from .propose import Ready
 
 
@@ -34,10 +34,16 @@ def lock_for(
         target=Target(
             system=build.system.value,
             machine=build.machine,
-            python=environment.python.minor,
+            python=environment.python.minor + ("t" if environment.python.free_threaded else ""),
             arches=arches_of(ready.plan.resolution.gpus),
         ),
         index_url=build.index_url,
+        from_index=()
+        if build.source.kind is SourceKind.PACKAGE_INDEX
+        else {"torch", *COMPANIONS} & set(ready.pins.versions),
+        flat=build.source.flat,
+        machine=machine,
+        environment={name: setting.value for name, setting in profile.environment.items()},
         verification=verification,
     )
 

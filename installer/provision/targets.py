@@ -11,6 +11,7 @@ from .coverage import version_tuple
 from .errors import UsageProblem
 from .machine import Driver, Machine, Platform, System, Vendor
 from .profile import PLATFORMS
+from .resolve import known_driver
 from .values import replace
 
 DEFAULT_PYTHON = "3.12"
@@ -51,12 +52,9 @@ def machine_on(platform: Platform, known: Machine | None) -> Machine:
     here = known.platform
     if (here.system, here.machine) == (platform.system, platform.machine):
         return known
-    drivers = tuple(
-        Driver(vendor=driver.vendor, cuda=driver.cuda, source=driver.source)
-        for driver in known.drivers
-        if driver.vendor is Vendor.NVIDIA and driver.cuda
-    )
-    return replace(known, platform=platform, drivers=drivers, skipped=(), facts=())
+    driver = known_driver(known)
+    there = (Driver(vendor=Vendor.NVIDIA, cuda=driver.cuda, source=driver.source),) if driver else ()
+    return replace(known, platform=platform, drivers=there, skipped=(), facts=())
 
 
 def uv_platform(platform: Platform, build: Build) -> str:
