@@ -22,9 +22,11 @@ _ABSENT = re.compile(rf"(?:no version of ({_NAMES})\b|({_NAMES})(?:{_SPEC})? (?:
 def demands_in(text: str) -> tuple[Limit, ...]:
     """Every package of which uv says that it depends on torch, with the versions that it takes."""
     found = (
-        Limit(by=f"{name} {version.lstrip('=')}".strip(), torch=specifier.replace(" ", "").rstrip("."))
+        Limit(by=f"{name} {version.lstrip('=')}".strip(), torch=clean)
         for name, version, specifier in _DEPENDS.findall(" ".join(text.split()))
-        if name != "provision-target" and not name.startswith("torch")
+        if name != "provision-target"
+        and not name.startswith("torch")
+        and _is_specifier(clean := specifier.replace(" ", "").rstrip(".,"))
     )
     return tuple(dict.fromkeys(found))
 
@@ -36,20 +38,10 @@ def limit_in(text: str, build: Build, candidates: Iterable[Build]) -> Limit | No
     """
     words = " ".join(text.split())
     others = [one for one in candidates if one != build]
-<<<<<<< Updated upstream
     wishes: dict[str, list[Limit]] = {}
     for demand in demands_in(text):
         wishes.setdefault(demand.by.partition(" ")[0], []).append(demand)
     for limits in wishes.values():
-=======
-    wishes: dict[str, list[tuple[str, str]]] = {}
-    for name, version, specifier in _DEPENDS.findall(words):
-        clean = specifier.replace(" ", "").rstrip(".,")
-        if name != "provision-target" and not name.startswith("torch") and _is_specifier(clean):
-            wishes.setdefault(name, []).append((version, clean))
-    for name, found in wishes.items():
-        limits = [Limit(by=f"{name} {version.lstrip('=')}".strip(), torch=specifier) for version, specifier in found]
->>>>>>> Stashed changes
         if any(limit.refuses(build) is None for limit in limits):
             continue
         left = [
