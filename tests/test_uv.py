@@ -379,7 +379,8 @@ class TestWatch:
         start = Sample(at=0, written=0, busy=0)
         assert moved(start, Sample(at=10, written=200_000, busy=0))
         assert moved(start, Sample(at=10, written=0, busy=2))
-        assert not moved(start, Sample(at=10, written=50_000, busy=0.01))
+        assert moved(start, Sample(at=10, written=0, busy=0, waits=3_000))
+        assert not moved(start, Sample(at=10, written=50_000, busy=0.01, waits=1_000))
 
     def test_a_process_that_works_is_left_alone_and_one_that_waits_is_not(self) -> None:
         if sys.platform != "linux":
