@@ -18,7 +18,7 @@ from .facts import machine_for
 from .job import Job
 from .machine import Machine
 from .profile import Profile, load_profile
-from .report import Result
+from .report import Message, Result
 from .resolve import Resolution
 from .values import frozen, replace
 
@@ -69,6 +69,7 @@ def plan(job: Job, host: Host, console: Console, *, exit_code: bool = False, out
 
         output.write_text(plan_text(job, proposal), encoding="utf-8")
         console.message("info", "plan-saved", f"saved; to apply exactly this: provision --plan {output}")
+    keep_notes(decision.resolution, console)
     lines: tuple[str, ...] = ()
     if not console.json:
         from .screens import plan_lines
@@ -121,9 +122,17 @@ def bare_plan(machine: Machine, resolution: Resolution, environment: Environment
     return Plan(machine=machine, resolution=resolution, environment=environment, changes=None)
 
 
+def keep_notes(resolution: Resolution, console: Console) -> None:
+    """What the screen of a plan says of the choice is in the messages of the JSON object."""
+    console.messages += [Message(level=note.level, code=note.code, text=note.text) for note in resolution.notes]
+
+
 def no_build(resolution: Resolution, proposal: Plan | None = None) -> NoBuildFits:
     """That nothing fits, with the ways out."""
-    ways = "; or ".join(f"{advice.do} gives {advice.gains}" for advice in resolution.advice)
+    ways = "; or ".join(
+        advice.do if advice.do.startswith("wait ") else f"{advice.do} gives {advice.gains}"
+        for advice in resolution.advice
+    )
     return NoBuildFits(
         "no published build of torch can run here as asked (each build's reason: provision plan -v)",
         hint=ways or "ask for less with --gpu, --torch or --python, or for the CPU with --backend cpu",

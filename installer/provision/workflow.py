@@ -31,6 +31,7 @@ from .propose import (
     base_python,
     decision_for,
     environment_for,
+    keep_notes,
     no_build,
     pinned,
     tell_left_out,
@@ -116,6 +117,7 @@ def candidates(task: Task, decision: Decision) -> list[Build]:
     resolution = decision.resolution
     if resolution.choice is None:
         proposal = bare_plan(task.machine, resolution, task.environment)
+        keep_notes(resolution, task.console)
         task.console.lines(plan_lines(proposal, verbose=task.console.verbose)[len(machine_words(task.machine)) :])
         raise no_build(resolution, proposal)
     kept = without_known_failures(resolution.candidates, task.machine, task.console)
