@@ -14,7 +14,7 @@ line says what belongs in it.
   probe proof seen
 
 3 workflow, the order of steps: job facts workloads choose propose saved record holding workflow checkup aims
-  locking second wheelhouse syncing adding export upkeep console
+  locking second wheelhouse syncing adding export exporting upkeep console
 
 4 command line: commands face cli
 """

@@ -340,6 +340,21 @@ def add(console: Console, *, packages: tuple[str, ...], dry_run: bool, yes: bool
 
 
 @command(
+    argument("kind", choices=("dockerfile", "requirements", "uv", "env", "ci"), required=True),
+    PROFILE,
+    *DECIDING,
+    option("--base", default="slim", choices=("slim", "cuda"), help="What the Dockerfile stands on."),
+    ENV,
+)
+def export(console: Console, *, kind: str, base: str, **options: Any) -> Result:
+    """Say the choice in another tool's words: a Dockerfile, requirements, uv's project, shell settings, a CI job."""
+    from . import exporting
+    from .host import LocalHost
+
+    return exporting.export(_job(options), LocalHost(), console, kind=kind, base=base)
+
+
+@command(
     ENV,
     flag("--on", to="on", sets=True, default=None, help="Hold the torch that is installed."),
     flag("--off", to="on", sets=False, default=None, help="Let go of it."),
