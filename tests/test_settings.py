@@ -11,21 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from provision.carry import login_variables, patience, proxies, uv_environment
 from provision.errors import BadData
 from provision.host import LocalHost
 from provision.settings import (
     Login,
     Settings,
     ask_settings,
-    login_variables,
     merge,
     parse_pip_conf,
     parse_uv_toml,
-    patience,
-    proxies,
     redact,
     settings_lines,
-    uv_environment,
 )
 
 
@@ -408,11 +405,11 @@ class TestForUv:
     def test_the_machines_certificates_are_uvs_too_unless_others_are_named(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("provision.settings.machine_has_roots", lambda: True)
+        monkeypatch.setattr("provision.carry.machine_has_roots", lambda: True)
         assert uv_environment(Settings(), {})["UV_SYSTEM_CERTS"] == "true"
         assert uv_environment(Settings(), {"UV_SYSTEM_CERTS": "false"})["UV_SYSTEM_CERTS"] == "false"
         assert "UV_SYSTEM_CERTS" not in uv_environment(Settings(cert="/c.pem"), {})
-        monkeypatch.setattr("provision.settings.machine_has_roots", lambda: False)
+        monkeypatch.setattr("provision.carry.machine_has_roots", lambda: False)
         assert "UV_SYSTEM_CERTS" not in uv_environment(Settings(), {})
 
     def test_the_proxy_variables_go_before_pips_own(self) -> None:

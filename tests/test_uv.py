@@ -14,6 +14,7 @@ from index import HOST_PYTHON, Server, Tree, host_platform, torch_wheel, wheel
 from packaging.requirements import Requirement
 from packaging.version import Version
 from provision import uv, watch
+from provision.carry import login_variables, uv_environment
 from provision.catalog import Build, Channel, Source, SourceKind, pytorch_index
 from provision.environment import Python
 from provision.errors import InstallFailed
@@ -22,7 +23,7 @@ from provision.index import Survey, pytorch_questions, survey
 from provision.listings import platform_of
 from provision.needs import needs_of, parse_requirements
 from provision.room import Demand, Room, ask_room, check_room, shortage
-from provision.settings import Login, Settings, login_variables, uv_environment
+from provision.settings import Login, Settings
 from provision.values import replace
 from provision.watch import Sample, Watch, moved
 

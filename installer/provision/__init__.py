@@ -11,7 +11,7 @@ line says what belongs in it.
 
 2 effects, which ask through the host they are given or change through the transaction: host capture detect fetch
   kept anchors pages index settings needs room watch uv wants piptools fatbin binaries scan transaction hold verify
-  probe proof seen
+  probe proof seen carry
 
 3 workflow, the order of steps: job facts workloads choose propose saved record holding workflow checkup aims
   locking second wheelhouse syncing adding export exporting upkeep console

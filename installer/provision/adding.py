@@ -233,7 +233,7 @@ def _exactly(torch: str, job: Job, machine: Machine) -> dict[str, str]:
 def _package_index(host: Host, decision: Decision) -> Source:
     """The default package index, where plain wheels come from."""
     from . import uv
-    from .settings import uv_environment
+    from .carry import uv_environment
 
     assert decision.settings is not None
     address = decision.settings.index_url or uv.default_index(

@@ -166,7 +166,7 @@ def _ask(
     if SourceKind.PYTORCH_INDEX in reached or settings.index_url or settings.no_index:
         return first
     from . import uv
-    from .settings import uv_environment
+    from .carry import uv_environment
 
     address = uv.default_index(host, uv.find_uv(host), uv_environment(settings, os.environ))
     if address is None:

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from .carry import machine_has_roots, patience, proxies
 from .pages import Page
-from .settings import Login, Settings, machine_has_roots, patience, proxies
+from .settings import Login, Settings
 from .values import fields
 
 if TYPE_CHECKING:

@@ -215,8 +215,8 @@ def pins_for(
 ) -> tuple[Wanted, Pins]:
     """What is wanted, and every pin of it with its files."""
     from . import uv
+    from .carry import login_variables, uv_environment
     from .propose import base_python, wish
-    from .settings import login_variables, uv_environment
 
     settings = decision.settings
     assert settings is not None

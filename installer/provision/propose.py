@@ -157,10 +157,10 @@ def pinned(
     It is the profile that says what is `wanted`, unless that is given.
     """
     from . import uv
+    from .carry import login_variables, uv_environment
     from .compare import changes_between
     from .detect.environment import interpreter
     from .plan import FAMILY, Plan
-    from .settings import login_variables, uv_environment
 
     assert decision.settings is not None
     engine = uv.find_uv(host)

@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from . import transaction, uv
+from .carry import login_variables, uv_environment
 from .catalog import Build, Catalog, Channel, Source, SourceKind, load_catalog, pytorch_index
 from .compare import changes_between
 from .console import Console
@@ -35,7 +36,7 @@ from .report import Result
 from .resolve import Request, Resolution, resolve
 from .rules import Reason
 from .screens import change_lines, environment_phrase
-from .settings import ask_settings, login_variables, uv_environment
+from .settings import ask_settings
 from .values import replace
 from .workflow import Task, again, change, prove, right_in_place
 

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from .carry import patience
 from .host import Completed
-from .settings import patience
 from .values import frozen
 
 BYTES_PER_SECOND = 10_000
