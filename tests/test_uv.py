@@ -305,6 +305,7 @@ def test_an_error_tells_no_login() -> None:
 
 def test_the_default_index_is_what_uv_itself_tells() -> None:
     assert uv.parse_default_index("--index-url https://h/simple\n\nx==1\n") == "https://h/simple"
+    assert uv.parse_default_index("--index-url https://ci:s3cret@h/simple\n") == "https://h/simple"
     assert uv.parse_default_index("x==1\n") is None
     env = {**os.environ, "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
     assert uv.default_index(HERE, UV, env) == "http://127.0.0.1:9/simple"

@@ -193,9 +193,9 @@ def default_index(host: Host, uv: str, env: Mapping[str, str]) -> str | None:
 
 
 def parse_default_index(text: str) -> str | None:
-    """`--index-url ADDRESS` of a compiled requirements header."""
+    """`--index-url ADDRESS` of a compiled requirements header, without the login that uv writes there too."""
     match = re.search(r"^--index-url (\S+)$", text, re.M)
-    return match[1] if match else None
+    return redact(match[1]) if match else None
 
 
 def compile_pins(
