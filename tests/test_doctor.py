@@ -35,6 +35,7 @@ from provision.detect.surroundings import (
 )
 from provision.doctor import RULES, Case, Mending, Shadow, Surroundings, diagnose, meaning, mending
 from provision.environment import Environment, Installed, Manager, Python
+from provision.hold import Hold
 from provision.host import LocalHost
 from provision.machine import Driver, Gpu, Machine, Platform, System, Vendor
 from provision.settings import Settings
@@ -174,6 +175,12 @@ target = {{system = "linux", machine = "x86_64", python = "{HERE_PYTHON}", arche
     )
 
 
+def held(patient: Patient) -> None:
+    hold = Hold(prefix=Path(os.path.realpath(patient.prefix)))
+    for name, text in hold.set({"torch": "1.13.1+cu117"}).items():
+        (patient.prefix / name).write_text(text or "")
+
+
 BROKEN: dict[str, tuple[str, Callable[[Patient], object]]] = {
     "a folder that pip left": ("half-removed", lambda it: (it.site / "~orch" / "lib").mkdir(parents=True)),
     "two records of torch": ("duplicate-install", duplicate),
@@ -218,6 +225,7 @@ BROKEN: dict[str, tuple[str, Callable[[Patient], object]]] = {
         lambda it: it.install(wheel("nvidia-nccl-cu12", "2.27.5"), wheel("nvidia-nccl-cu13", "2.28.9")),
     ),
     "a locked package is missing": ("lock-drift", locked),
+    "another torch than the one held": ("hold-broken", held),
 }
 
 

@@ -93,6 +93,7 @@ def test_two_bounds_of_one_package_are_one_requirement() -> None:
 
 # With the real tools ------------------------------------------------------------------------------------------------
 
+TOO_OLD = HERE / "machines" / "rtx-5090--linux-550.163.01--driver-too-old-for-gpu"
 RTX_5090 = str(HERE / "machines" / "rtx-5090--linux-570.124.06" / "capture.json")
 
 
@@ -148,7 +149,7 @@ def test_uv_locks_the_project_with_torch_from_its_index_and_all_else_from_the_de
         (["dockerfile", "--base", "cuda", "--backend", "cpu"], 2, "--base"),
         (["uv", "--base", "cuda"], 2, "--base"),
         (["nonsense"], 2, "dockerfile"),
-        (["ci", "--from", str(HERE / "machines" / "rtx-5090--linux-550.163.01--driver-too-old-for-gpu")], 3, "driver >= "),
+        (["ci", "--from", str(TOO_OLD)], 3, "driver >= "),
     ],
 )
 def test_what_cannot_be_written_says_what_can(person: Person, words: list[str], code: int, said: str) -> None:

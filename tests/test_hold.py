@@ -239,6 +239,16 @@ class TestUv:
         assert [message["code"] for message in shown.json["messages"]] == ["hold-broken"]
 
 
+def test_the_doctor_names_what_got_past_and_provision_heals_it(person: Person) -> None:
+    assert uv_pip(person, "install", "needs-old").code == 0
+    found = {one["code"]: one for one in person.run("doctor", "--json").data["findings"]}
+    assert "torch 2.15.0+cpu was held, 2.9.1 is there" in found["hold-broken"]["evidence"]
+    assert found["hold-broken"]["fix"] == [["provision"]]
+    assert person.run("--yes").code == 0
+    assert torch_of(person) == "2.15.0+cpu"
+    assert "hold-broken" not in {one["code"] for one in person.run("doctor", "--json").data["findings"]}
+
+
 # Through the life of an environment ----------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from .detect.surroundings import ask_surroundings
 from .doctor import Case, diagnose
 from .environment import Environment
 from .errors import BadData
+from .holding import escaped
 from .host import Host
 from .lock import FILE_NAME, read_lock
 from .machine import Machine
@@ -62,6 +63,7 @@ def checkup(
         around = replace(around, unfinished=transaction.unfinished(environment.prefix))
         around = replace(around, damaged=transaction.damaged(environment.prefix) if environment.exists else {})
     around = replace(around, drift=lock_drift(environment, _lock_text(environment.prefix)))
+    around = replace(around, escaped=escaped(environment) if environment.exists else {})
     counting = counted(machine)
     case = Case(
         machine=counting,

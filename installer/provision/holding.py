@@ -40,6 +40,14 @@ def keep_live(environment: Environment, console: Console) -> None:
         console.message("warning", "hold-not-set", f"any later install may replace torch: {error.text}")
 
 
+def escaped(environment: Environment) -> Mapping[str, tuple[str, str | None]]:
+    """What got past the hold of an environment: name → (held, installed)."""
+    try:
+        return hold_of(_real(environment.prefix)).escaped(_versions(environment))
+    except OSError:
+        return {}
+
+
 def hold(job: Job, console: Console, *, on: bool | None) -> Result:
     """Show the hold of the environment; with `on` set it at what is installed, or lift it. Raises TargetUnusable."""
     from .propose import environment_for
@@ -91,8 +99,9 @@ def _lines(found: Hold, environment: Environment, versions: Mapping[str, str]) -
     return [
         f"Hold      on: {named} in {where}",
         f"  pip     keeps to it: {os.path.join(where, PIP)} names {FILE}",
-        f"  uv      reads no settings from an environment; it keeps to it with: {setting}",
+        "  uv      reads no settings from an environment; it keeps to it with the variable below",
         "  more    provision add PACKAGE installs with torch held; provision hold --off lets go",
+        f"next: {setting}",
     ]
 
 

@@ -54,6 +54,7 @@ RULES: Mapping[str, Callable[[Case], str | None]] = {
     "pythonpath-shadows": around.python_path,
     "user-site-shadows": around.user_site,
     "wrong-index": around.wrong_index,
+    "hold-broken": around.hold_broken,
     "lock-drift": around.drift,
     "no-space": around.little_space,
     "shm": around.shared_memory,

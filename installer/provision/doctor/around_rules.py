@@ -112,3 +112,9 @@ def drift(case: Case) -> str | None:
     """Packages that are not at their locked version."""
     words = [f"{name}: locked {locked}, installed {has}" for name, (locked, has) in case.around.drift.items()]
     return listed(words, most=3) if words else None
+
+
+def hold_broken(case: Case) -> str | None:
+    """Packages of the torch family that are not what the environment holds."""
+    words = [f"{name} {held} was held, {now or 'none'} is there" for name, (held, now) in case.around.escaped.items()]
+    return listed(words, most=3) if words else None

@@ -47,6 +47,7 @@ class Surroundings:
     temporary_free, shared_memory: bytes free for temporary files, and bytes of /dev/shm
     missing_dlls: parts of the Visual C++ runtime that Windows does not have
     unfinished: what an earlier change left, in words; drift: package → (locked, installed)
+    escaped: package → (held, installed) of what got past the hold
     """
 
     torch_version: str | None = None
@@ -73,6 +74,7 @@ class Surroundings:
     settings: Settings | None = None
     unfinished: str | None = None
     drift: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    escaped: Mapping[str, tuple[str, str | None]] = MappingProxyType({})
 
 
 @frozen
