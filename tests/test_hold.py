@@ -239,6 +239,25 @@ class TestUv:
         assert [message["code"] for message in shown.json["messages"]] == ["hold-broken"]
 
 
+@pytest.mark.registry
+def test_the_real_xformers_that_wants_an_older_torch_stops_at_the_hold(person: Person) -> None:
+    """xformers 0.0.34 pins torch 2.10.0; here pip and uv ask the package index that this machine is set up for."""
+    own = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))}
+    person.environ = {k: v for k, v in person.environ.items() if not k.startswith(("PIP_", "UV_"))} | own
+    before = tree_state(person.env)
+    by_pip = pip(person, "install", "xformers==0.0.34")
+    assert by_pip.code == 1
+    assert "held.by.provision" in by_pip.out + by_pip.err
+    by_uv = uv_pip(person, "install", "xformers==0.0.34", **person.run("hold", "--json").data["uv"])
+    assert by_uv.code == 1
+    assert "torch==2.15.0+cpu" in by_uv.err
+    assert tree_state(person.env) == before
+    added = person.run("add", "xformers==0.0.34", "--json")
+    assert (added.code, added.json["errors"][0]["code"]) == (5, "held")
+    assert {"package": "xformers 0.0.34", "torch": "==2.10.0"} in added.data["demands"], added.data
+    assert added.data["fits"], added.data
+
+
 def test_the_doctor_names_what_got_past_and_provision_heals_it(person: Person) -> None:
     assert uv_pip(person, "install", "needs-old").code == 0
     found = {one["code"]: one for one in person.run("doctor", "--json").data["findings"]}
