@@ -238,19 +238,51 @@ class TestForOthers:
         assert str(Path.home()) not in text
         assert len(list((person.folder / "house").glob("*.whl"))) == len(run.data["locks"][0]["packages"])
 
-    def test_what_lies_only_in_a_folder_here_cannot_be_locked_for_others(
-        self, tmp_path: Path, profile_index: Server
-    ) -> None:
+    def test_a_folder_of_this_machine_is_no_source_of_a_lock(self, tmp_path: Path, profile_index: Server) -> None:
         from index import torch_wheel
 
         torch_wheel("2.13.0", "cpu").write(tmp_path / "wheels")
         away = {"PROVISION_INDEX_BASE": "http://127.0.0.1:9/whl", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
         person = Person(tmp_path, no_gpu(profile_index, **away))
         run = person.run("lock", "--python", PYTHON, "--torch", "2.13.0", "--json")
-        assert run.code == 2
-        assert run.json["errors"][0]["code"] == "local-source"
-        assert "torch" in run.json["errors"][0]["text"]
-        assert list(person.folder.iterdir()) == []
+        assert run.code == 0, run.out
+        assert "local-sources-left-out" in [message["code"] for message in run.json["messages"]]
+        assert (
+            run.data["locks"][0]["packages"]["torch"] == "2.13.0"
+        )  # of the default index, not 2.13.0+cpu of the folder
+        assert str(tmp_path) not in (person.folder / "pylock.torch.toml").read_text()
+
+
+@pytest.mark.registry
+class TestRegistry:
+    """The profiles against the default package index itself: its plain torch, and every package as it is today."""
+
+    @pytest.mark.parametrize("profile", PROFILES)
+    def test_a_lock_of_every_profile_is_made_and_uv_would_install_all_of_it(self, tmp_path: Path, profile: str) -> None:
+        person = Person(tmp_path)
+        run = lock(person, profile, "--gpu-arch", "sm_120", "--for", "linux-x86_64")
+        expected = locked(person.folder / f"pylock.{profile}.toml")
+        assert {one.name for one in load_profile(profile, FOLDER).packages} - {"xformers"} <= expected.keys()
+        text = (person.folder / f"pylock.{profile}.toml").read_text()
+        assert "file:" not in text
+        assert "@" not in text
+        assert run.data["locks"][0]["choice"]["torch"].startswith(
+            {"vllm": "2.13.", "whisperx": "2.8."}.get(profile, "2.")
+        )
+        env = tmp_path / "env"
+        subprocess.run([sys.executable, "-m", "uv", "venv", "-q", "--python", sys.executable, env], check=True)
+        for words in (["pylock.{}.toml"], ["requirements.{}.txt", "--require-hashes"]):
+            command = ["uv", "pip", "install", "--dry-run", "-p", env, "-r", words[0].format(profile), *words[1:]]
+            done = subprocess.run(
+                [sys.executable, "-m", *map(str, command)],
+                cwd=person.folder,
+                env=person.environ,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            assert f"Would install {len(expected)} packages" in done.stderr
 
 
 class TestTwice:

@@ -193,6 +193,7 @@ class TestPackages:
         for build, there in [
             (build_of("2.9.1", "cu128"), True),
             (build_of("2.15.0", "cpu"), False),
+            (build_of("2.15.0", "cu130"), False),
             (build_of("2.11.0", "cu128", "linux", "aarch64"), False),
             (build_of("2.8.0", "rocm6.4"), False),
         ]:

@@ -61,7 +61,7 @@ def aims(job: Job, host: Host, order: Order) -> list[Aim]:
         if found:
             return found
     machine, named = facts(job, host, order)
-    job = replace(job, machine=None, capture=None, gpus=(*job.gpus, *order.arches))
+    job = replace(job, machine=None, capture=None, gpus=(*job.gpus, *order.arches), for_others=True)
     python = job.python_version or (DEFAULT_PYTHON if named or order.platforms else python_here(job))
     platforms = [parse_platform(text) for text in order.platforms] or [machine.platform]
     several = len(set(platforms)) > 1
@@ -139,6 +139,7 @@ def as_recorded(path: Path, job: Job) -> Aim | None:
         channel=asked.get("channel", "auto"),
         torch=asked.get("torch"),
         python=known.target.python,
+        for_others=True,
     )
     return Aim(path=path, machine=machine, job=job, python=known.target.python, known=known)
 

@@ -66,6 +66,8 @@ def decide(
     from .settings import ask_settings
 
     settings = ask_settings(host, prefix=prefix, base=job.base_as_given)
+    if job.for_others:
+        settings = shared(settings, console)
     answers = _ask(job, host, settings, catalog, table, machine, request)
     pytorch = any(source.kind is SourceKind.PYTORCH_INDEX for source in answers.reached)
     missed = any(source.kind is SourceKind.PYTORCH_INDEX for source in answers.missed)
@@ -89,6 +91,25 @@ def decide(
         survey=answers,
         from_table=False,
     )
+
+
+def shared(settings: Settings, console: Console) -> Settings:
+    """The settings without what only this machine has: folders of wheels, and indexes that are folders."""
+    from .index import local_folder
+
+    def elsewhere(urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(url for url in urls if local_folder(url) is None)
+
+    index = settings.index_url if settings.index_url and local_folder(settings.index_url) is None else None
+    found = replace(
+        settings,
+        index_url=index,
+        extra_index_urls=elsewhere(settings.extra_index_urls),
+        find_links=elsewhere(settings.find_links),
+    )
+    if found != settings:
+        console.message("info", "local-sources-left-out", "folders of this machine are no source of a lock for others")
+    return found
 
 
 def _from_table(machine: Machine, request: Request, catalog: Catalog, job: Job) -> Resolution:

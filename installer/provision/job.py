@@ -35,6 +35,7 @@ class Job:
     retry: bool = True
     depth: str = "default"
     as_of: str | None = None
+    for_others: bool = False
 
     @property
     def foreign(self) -> bool:
