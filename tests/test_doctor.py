@@ -163,7 +163,17 @@ def locked(patient: Patient) -> None:
     patient.prefix.parent.joinpath("pylock.provision.toml").write_text(
         f"""lock-version = "1.0"
 created-by = "torch-provision"
-packages = [{{name = "torch", version = "2.11.0+cu128"}}, {{name = "filelock", version = "3.20.0"}}]
+
+[[packages]]
+name = "torch"
+version = "2.11.0+cu128"
+wheels = [{{url = "https://download.pytorch.org/whl/cu128/torch.whl", hashes = {{sha256 = "{'0' * 64}"}}}}]
+
+[[packages]]
+name = "filelock"
+version = "3.20.0"
+wheels = [{{url = "https://download.pytorch.org/whl/filelock.whl", hashes = {{sha256 = "{'1' * 64}"}}}}]
+
 [tool.provision]
 schema = 1
 profile = "torch"

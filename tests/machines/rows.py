@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from compose import (
@@ -25,7 +26,6 @@ from compose import (
     smi,
     with_nvidia,
 )
-from provision.values import replace
 
 
 def nvidia(name: str, arch: str, memory: int, id: str) -> Nvidia:
