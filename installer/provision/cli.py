@@ -30,7 +30,7 @@ SECTIONS = {
     "Reproduce and share": {
         "lock": "Write a hashed lock file without touching an environment",
         "sync": "Make an environment equal to a lock file",
-        "export": "Write a Dockerfile, requirements, uv sources, shell settings or a CI job",
+        "export": "Write a Dockerfile, requirements, uv, shell or CI settings",
         "profiles": "List the profiles",
         "clean": "Remove old states, caches and remembered failures",
         "completion": "Print the shell completion for bash, zsh, fish or PowerShell",

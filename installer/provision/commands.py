@@ -31,6 +31,7 @@ DECIDING = (
 )
 ENV = option("--env", kind="path", metavar="PATH", help="The environment [default: the active one, else .venv].")
 YES = flag("-y", "--yes", help="Ask nothing.")
+DRY_RUN = flag("--dry-run", help="Only show what would change.")
 MACHINE = DECIDING[0]
 PROFILE = argument("profile", default="torch")
 TELLING = (
@@ -191,22 +192,25 @@ def scan(console: Console, *, paths: tuple[Path, ...], require: tuple[str, ...],
     flag("--fix", help="Apply the fixes that are provision's own, as a transaction."),
     option("--report", kind="path", metavar="FILE", help="Write what a bug report needs, without names and paths."),
     YES,
+    DRY_RUN,
 )
-def doctor(console: Console, *, log: str | None, fix: bool, report: Path | None, yes: bool, **options: Any) -> Result:
+def doctor(
+    console: Console, *, log: str | None, fix: bool, report: Path | None, yes: bool, dry_run: bool, **options: Any
+) -> Result:
     """Find what is wrong with this machine and environment, with the fix."""
     from . import upkeep
     from .host import LocalHost
 
-    return upkeep.doctor(_job(options), LocalHost(), console, log=log, fix=fix, report=report)
+    return upkeep.doctor(_job(options), LocalHost(), console, log=log, fix=fix and not dry_run, report=report)
 
 
-@command(argument("generation"), ENV, YES)
-def rollback(console: Console, *, generation: str | None, yes: bool, **options: Any) -> Result:
+@command(argument("generation"), ENV, YES, DRY_RUN)
+def rollback(console: Console, *, generation: str | None, yes: bool, dry_run: bool, **options: Any) -> Result:
     """Put an earlier state of the environment back: the last one, or the GENERATION that `history` names."""
     from . import upkeep
     from .host import LocalHost
 
-    return upkeep.rollback(_job(options), LocalHost(), console, generation=generation)
+    return upkeep.rollback(_job(options), LocalHost(), console, generation=generation, dry_run=dry_run)
 
 
 @command(ENV)
@@ -310,15 +314,18 @@ def profiles(console: Console, *, words: tuple[str, ...]) -> Result:
 @command(
     ENV,
     YES,
+    DRY_RUN,
     flag("--failures", help="Forget the builds that failed on this machine."),
     flag("--cache", help="Remove the kept index pages."),
     flag("--all", to="everything", help="Remove everything this tool ever made, environments apart."),
 )
-def clean(console: Console, *, failures: bool, cache: bool, everything: bool, yes: bool, **options: Any) -> Result:
+def clean(
+    console: Console, *, failures: bool, cache: bool, everything: bool, yes: bool, dry_run: bool, **options: Any
+) -> Result:
     """Remove old states of the environment, caches and remembered failures."""
     from . import upkeep
 
-    return upkeep.clean(_job(options), console, failures=failures, cache=cache, everything=everything)
+    return upkeep.clean(_job(options), console, failures=failures, cache=cache, everything=everything, dry_run=dry_run)
 
 
 @command(

@@ -86,7 +86,7 @@ def _parameter(param: Param) -> click.Parameter:
             type=kind,
             nargs=-1 if param.many else 1,
             required=param.required,
-            metavar=param.metavar,
+            metavar=param.metavar or (param.to.upper() if param.choices else None),
             **default,
         )
     shared: dict[str, Any] = {"help": param.help, "hidden": param.hidden, "default": param.default}

@@ -201,6 +201,10 @@ def environment_phrase(plan: Plan) -> str:
     return f"{shown(environment.prefix)} (Python {environment.python.version}), {now}"
 
 
+FEW = 3
+"""So many packages beside the torch family are named one by one."""
+
+
 def change_lines(plan: Plan) -> list[str]:
     """The changes as uv prints them: `- torch==2.6.0+cu124`, `+ torch==2.15.0+cu130`."""
     if plan.changes is None:
@@ -210,19 +214,26 @@ def change_lines(plan: Plan) -> list[str]:
     from .plan import FAMILY
 
     lines = []
-    others = 0
+    others = {
+        change.name
+        for change in plan.changes
+        if change.name not in FAMILY and (change.old is None or change.new is None or change.name.startswith("nvidia"))
+    }
+    if len(others) <= FEW:
+        others = set()
     for change in plan.changes:
-        if change.name not in FAMILY and (change.old is None or change.new is None or change.name.startswith("nvidia")):
-            others += 1
+        if change.name in others:
             continue
         lines += [f" - {change.name}=={change.old}"] if change.old else []
         lines += [f" + {change.name}=={change.new}"] if change.new else []
     for one in plan.broken:
         fate = "will be removed" if one.removed else "will no longer be satisfied"
         lines.append(f" ! {one.name}=={one.version} needs {one.requirement}: {fate}")
+    size = f"download {size_phrase(plan.download_bytes)}" if plan.download_bytes else ""
     if others:
-        size = f", download {size_phrase(plan.download_bytes)}" if plan.download_bytes else ""
-        lines.append(f" ~ {others} more package{'s' if others > 1 else ''} added or removed{size}")
+        lines.append(f" ~ {len(others)} more packages added or removed" + (f", {size}" if size else ""))
+    elif size:
+        lines.append(f" ~ {size}")
     return lines
 
 

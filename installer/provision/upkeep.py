@@ -91,7 +91,7 @@ def _local_time(stamp: str) -> str:
         return stamp
 
 
-def rollback(job: Job, host: Host, console: Console, *, generation: str | None) -> Result:
+def rollback(job: Job, host: Host, console: Console, *, generation: str | None, dry_run: bool = False) -> Result:
     """One exchange, without a network; the state that leaves becomes a generation. Its lock comes back with it."""
     from . import transaction
     from . import verify as proofs
@@ -104,6 +104,17 @@ def rollback(job: Job, host: Host, console: Console, *, generation: str | None) 
 
     prefix = _prefix(job)
     before = inspect_environment(prefix).version("torch")
+    if dry_run:
+        goal = transaction.aim(prefix, generation)
+        there = f"torch {goal.torch or 'none'} (generation {goal.id})" if goal else "no environment"
+        data = {
+            "environment": str(prefix),
+            "before": before,
+            "after": goal and goal.torch,
+            "generation": goal and goal.id,
+        }
+        line = f"{shown(prefix)}: torch {before or 'none'} → {there}; nothing was changed (--dry-run)"
+        return Result(command="rollback", data=data, lines=(line,))
     live = transaction.rollback(prefix, generation, say=console.progress)
     restore_lock(prefix, live.note.get("lock") if live else None)
     after = inspect_environment(prefix)
@@ -164,29 +175,38 @@ def _capability(text: str) -> str:
     return f"{match[1]}.{match[2]}"
 
 
-def clean(job: Job, console: Console, *, failures: bool, cache: bool, everything: bool) -> Result:
+def clean(
+    job: Job, console: Console, *, failures: bool, cache: bool, everything: bool, dry_run: bool = False
+) -> Result:
     """Remove kept generations (default), remembered failures, index pages, or everything this tool ever made."""
     import shutil
 
     from . import proof, transaction
     from .choose import cache_folder
+    from .screens import shown
 
-    removed = []
+    removed: list[str] = []
     prefix = _prefix(job)
     if everything or not (failures or cache):
-        removed += [str(one) for one in transaction.clean(prefix, everything=everything, say=console.progress)]
+        if dry_run:
+            removed += [one.id for one in transaction.history(prefix) if one.path and not one.live]
+        else:
+            removed += transaction.clean(prefix, everything=everything, say=console.progress)
+    generations = len(removed)
     folders = [cache_folder()] if cache or everything else []
     folders += [proof.failures_path()] if failures or everything else []
     folders += [proof.data_folder() / "proofs"] if everything else []
     for path in folders:
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()
-        else:
+        if not path.exists():
             continue
         removed.append(str(path))
-    lines = [f" - {one}" for one in removed] or ["nothing to remove"]
+        if not dry_run:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    lines = [f" - generation {one} of {shown(prefix)}" for one in removed[:generations]]
+    lines += [f" - {one}" for one in removed[generations:]]
+    lines = lines or ["nothing to remove"]
+    if dry_run and removed:
+        lines.append("nothing was removed (--dry-run)")
     return Result(command="clean", data={"removed": removed}, lines=tuple(lines))
 
 

@@ -95,6 +95,16 @@ def rollback(
     return recovery.rollback(real(target), generation_id, check=check, wait=wait, say=say)
 
 
+def aim(target: Path, generation_id: str | None = None) -> Generation | None:
+    """The generation that `rollback` would bring back; None for the absence before the first install.
+
+    Raises TargetUnusable where there is none.
+    """
+    from . import recovery
+
+    return recovery.aim(real(target), generation_id)
+
+
 def history(target: Path) -> tuple[Generation, ...]:
     """The environment's generations, the newest first; () for one that was never changed by us."""
     from . import generations

@@ -50,14 +50,7 @@ def rollback(
     say: Callable[[str], None],
 ) -> Generation | None:
     """See `transaction.rollback`."""
-    places = [place for place in existing(target) if generations.of_place(place)]
-    if not places:
-        raise TargetUnusable(
-            f"{target} has no earlier generation: provision has not changed it",
-            code="no-generation",
-            hint="provision history lists what there is",
-        )
-    place = places[0]
+    place = _changed(target)
     if os.path.lexists(target):
         guard.check(target)
     held = lock.acquire(place, wait=wait, say=say)
@@ -81,6 +74,25 @@ def rollback(
         raise Interrupted("interrupted; the environment is as it was") from None
     finally:
         held.release()
+
+
+def aim(target: Path, generation_id: str | None) -> Generation | None:
+    """See `transaction.aim`."""
+    place = _changed(target)
+    goal = _goal(place, generation_id)
+    return next((found for found in generations.of_place(place) if found.id == goal), None)
+
+
+def _changed(target: Path) -> Place:
+    """Where the generations of an environment are kept. Raises TargetUnusable for one that we never changed."""
+    place = next((place for place in existing(target) if generations.of_place(place)), None)
+    if place is None:
+        raise TargetUnusable(
+            f"{target} has no earlier generation: provision has not changed it",
+            code="no-generation",
+            hint="provision history lists what there is",
+        )
+    return place
 
 
 def _goal(place: Place, generation_id: str | None) -> str | None:
