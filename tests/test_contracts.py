@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from index import Server, serve, standard_tree
+from index import Server, serve, standard_tree, wheel
 from nvml import stand_in
 from provision.commands import COMMANDS
 from running import Answer, Person, tree_state
@@ -238,6 +238,57 @@ def test_results_go_to_stdout_and_errors_to_stderr(settled: Person) -> None:
     assert "python-not-built" in failed.out
     assert "error[" not in failed.out
     assert re.match(r"error\[[a-z-]+\]: .+\nfix:   .+", failed.err)
+
+
+# ── 2. terminals ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def at_a_terminal(person: Person, *args: str, answer: str = "") -> tuple[str, int]:
+    """What someone sees in a window of 80 columns who gives this answer to the first question; the exit code."""
+    if sys.platform == "win32":
+        pytest.skip("needs a pseudo-terminal of POSIX")
+    import pexpect
+
+    places = {"HOME": str(person.home), "XDG_CACHE_HOME": str(person.home / "cache"), "TERM": "xterm"}
+    window = pexpect.spawn(
+        sys.executable,
+        ["-m", "provision", *args],
+        cwd=str(person.folder),
+        env={**person.environ, **places, "PYTHONIOENCODING": "utf-8"},
+        dimensions=(50, 80),
+        encoding="utf-8",
+        timeout=60,
+    )
+    seen = ""
+    if answer:
+        window.expect(r"\[y/N\]")
+        seen = window.before
+        window.send(answer)
+    window.expect(pexpect.EOF)
+    window.close()
+    return seen + window.before, window.exitstatus
+
+
+@pytest.mark.parametrize("line", [["plan"], ["doctor"], ["detect", "-v"], ["explain", "driver-too-old"], ["history"]])
+def test_screens_fit_80_columns(settled: Person, line: list[str]) -> None:
+    seen, _ = at_a_terminal(settled, *line)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", seen)
+    # A word that is longer than a line (a path) stays whole.
+    assert [text for text in plain.splitlines() if len(text) > 80 and len(max(text.split(), key=len)) < 60] == []
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n\r", 2), ("\x03", 130), ("y\r", 0)], ids=["no", "Ctrl-C", "yes"])
+def test_breaking_a_package_outside_the_family_is_asked(tmp_path: Path, answer: str, code: int) -> None:
+    with serve(standard_tree(packages=[wheel("xformers", "0.0.28", requires=["torch==2.9.1"])])) as server:
+        person = Person(tmp_path, without_gpu(server))
+        assert person.run("--torch", "2.9.1").code == 0
+        assert person.run("add", "xformers==0.0.28").code == 0
+        before = tree_state(person.env)
+        seen, exit_code = at_a_terminal(person, answer=answer)
+    assert "xformers" in seen
+    assert "Traceback" not in seen
+    assert exit_code == code
+    assert (tree_state(person.env) == before) == (code != 0)
 
 
 # ── 3. exit codes ───────────────────────────────────────────────────────────────────────────────────────────────
