@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from index import Fault, Server, Tree, Wheel, standard_tree, wheel
+from index import Fault, Server, Wheel, serve, standard_tree, torch_wheel, wheel
 from nvml import stand_in
 from packaging.requirements import Requirement
 from provision.profile import load_profile
@@ -78,10 +78,8 @@ def packages_of_profiles() -> list[Wheel]:
 
 
 @pytest.fixture(scope="session")
-def profile_index() -> Any:
-    """The standard tree with the packages of the profiles; torchaudio 2.11.0 on cu130 and cpu of later releases too."""
-    from index import serve
-
+def profile_index() -> Iterator[Server]:
+    """The standard tree with the packages of the profiles."""
     with serve(standard_tree(packages=packages_of_profiles())) as server:
         yield server
 
@@ -239,8 +237,6 @@ class TestForOthers:
         assert len(list((person.folder / "house").glob("*.whl"))) == len(run.data["locks"][0]["packages"])
 
     def test_a_folder_of_this_machine_is_no_source_of_a_lock(self, tmp_path: Path, profile_index: Server) -> None:
-        from index import torch_wheel
-
         torch_wheel("2.13.0", "cpu").write(tmp_path / "wheels")
         away = {"PROVISION_INDEX_BASE": "http://127.0.0.1:9/whl", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
         person = Person(tmp_path, no_gpu(profile_index, **away))
@@ -633,7 +629,7 @@ class TestOwnProfile:
             wheel("needs-old", "1.0", requires=["torch==2.9.1"]),
             wheel("needs-range", "2.0", requires=["torch>=2.8,<2.13"]),
         ]
-        person = Person(tmp_path, no_gpu(scene(Tree(**vars(standard_tree(packages=old))))))
+        person = Person(tmp_path, no_gpu(scene(standard_tree(packages=old))))
         own = person.home / ".config" / "torch-provision" / "profiles"
         own.mkdir(parents=True)
         for name in ("needs-old", "needs-range"):

@@ -7,13 +7,11 @@ from typing import Any
 
 from .environment import Environment
 from .machine import Machine
+from .profile import COMPANIONS as COMPANIONS
 from .resolve import Resolution
 from .values import frozen
 
 SCHEMA = 1
-
-COMPANIONS = ("torchvision", "torchaudio")
-"""Built for one torch and taken from the same place as it; kept, at the version that fits, where they are installed."""
 
 FAMILY = frozenset({"torch", *COMPANIONS, "triton", "triton-windows", "pytorch-triton", "pytorch-triton-rocm",
                     "pytorch-triton-xpu", "triton-rocm", "triton-xpu"})  # fmt: skip

@@ -28,7 +28,10 @@ DEFAULT = "torch"
 """torch alone: what is meant when no profile is named, so no file of the user's own may change it."""
 
 COMPANIONS = ("torchvision", "torchaudio")
-"""What may stand in `companions`: built for one torch, and taken from the same place as it."""
+"""Built for one torch and taken from the same place as it; kept, at the version that fits, where they are installed.
+
+They are what may stand in a profile's `companions`.
+"""
 
 PLATFORMS = ("linux-x86_64", "linux-aarch64", "windows-x86_64", "windows-aarch64", "macos-aarch64", "macos-x86_64")
 
