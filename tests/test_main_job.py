@@ -144,6 +144,15 @@ class TestSwap:
         assert "torch" in installed
         assert "torchvision" in installed
 
+    def test_cuda_wheels_that_came_with_our_own_torch_go_with_it(self, tmp_path: Path, index: Server) -> None:
+        person = Person(tmp_path, rtx_5090(index))
+        assert person.run("--torch", "2.10.0").code == 0
+        assert list(person.env.rglob("nvidia_*_cu12-*.dist-info"))
+        person.environ |= stand_in.environment(base=index.environ(), driver="595.45.04", cuda="13.2")
+        swapped = person.run("--json")
+        assert swapped.data["choice"]["backend"] == "cu132", swapped.out
+        assert not list(person.env.rglob("nvidia_*_cu12-*.dist-info"))
+
     def test_everything_else_stays_byte_for_byte(self, plain: Person, index: Server) -> None:
         self.start(plain, index, "torch==2.9.1+cpu", "packaging", "numpy", backend="cpu")
         site = next(plain.env.rglob("site-packages"))

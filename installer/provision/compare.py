@@ -49,11 +49,16 @@ def changes_between(
     return tuple(order), broken
 
 
+def brought_along(name: str) -> bool:
+    """Whether a package is one that torch's wheels bring along, so that nobody asked for it by name."""
+    return bool(_RUNTIME.fullmatch(name))
+
+
 def _orphans(environment: Environment, wanted: Mapping[str, str], leaving: Iterable[str]) -> set[str]:
     """Runtime libraries that only what leaves (or is replaced) needed."""
     gone = set(leaving)
     stays = {name for name in environment.installed if name not in gone and name not in wanted}
-    candidates = {name for name in stays if _RUNTIME.fullmatch(name) and not environment.installed[name].requested}
+    candidates = {name for name in stays if brought_along(name) and not environment.installed[name].requested}
     # Walk from what certainly stays: whatever it reaches is needed.
     needed: set[str] = set()
     queue = [name for name in stays if name not in candidates]

@@ -12,6 +12,7 @@ from . import holding, transaction, uv
 from .catalog import Build, load_catalog
 from .checks import Depth, Verification
 from .choose import Decision
+from .compare import brought_along
 from .console import Console
 from .coverage import arches_of
 from .detect.environment import inspect_environment, interpreter, target_prefix
@@ -181,6 +182,7 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
             ready.uv, python=staging.python, lock=pins, reinstall=replaced, wheelhouse=ready.wheelhouse
         )
         staging.run(command, env=ready.variables, stream=console.interactive)
+        staging.unrequest(unasked(task.environment, proposal))
         holding.keep(staging, proposal.expected)
         learn(build, staging.staged)
         staging.settle(proposal.expected)
@@ -211,6 +213,14 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
         "seconds": task.seconds,
     }
     return Result(command="apply", data=proposal.to_json() | data)
+
+
+def unasked(environment: Environment, proposal: Plan) -> set[str]:
+    """What torch brings along and nobody had asked for by name before: it may go again with this torch."""
+    before = environment.installed
+    return {
+        name for name in proposal.expected if brought_along(name) and not (name in before and before[name].requested)
+    }
 
 
 def prove(task: Task, ready: Ready, python: Path) -> Verification:

@@ -262,6 +262,12 @@ class Change:
         with honest(f"writing into {self.staged}"):
             texts.put(self.staged, files)
 
+    def unrequest(self, names: Collection[str]) -> None:
+        """Say that nobody asked for these distributions by name; uv 0.13.8 says so of every package of a pylock."""
+        self._settled = None
+        with honest(f"writing into {self.staged}"):
+            settle.unrequest(self.staged, names)
+
     def settle(self, expected: Mapping[str, str]) -> None:
         """Put the copy right and check that it is exactly `expected` (normalized name → version, the whole set).
 

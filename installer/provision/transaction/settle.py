@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -124,6 +124,18 @@ def _replaced(content: bytes, names: Iterable[tuple[bytes, bytes]]) -> bytes:
     for old, new in names:
         content = content.replace(old, new)
     return content
+
+
+def unrequest(tree: Path, names: Collection[str]) -> None:
+    """Take the mark of PEP 376 that somebody asked for a distribution by name from those that nobody did."""
+    for info in records.infos(tree):
+        mark = tree / info / "REQUESTED"
+        record = records.read(tree, info)
+        if records.name_of(info) not in names or record is None or not mark.exists():
+            continue
+        rows = tuple(row for row in record.rows if row.path != f"{info}/REQUESTED")
+        _rewrite(tree / record.file, records.render(replace(record, rows=rows)).encode())
+        mark.unlink()
 
 
 def _rewrite(file: Path, content: bytes) -> None:
