@@ -23,8 +23,8 @@ from packaging.version import InvalidVersion, Version
 from .catalog import PACKAGE_INDEX_LABEL, Build, Channel, Source, SourceKind, load_catalog
 from .errors import BadData, InstallFailed, NoBuildFits, ProvisionError, TargetUnusable, UsageProblem
 from .narrow import demands_in
-from .plan import COMPANIONS, FAMILY
-from .profile import DEFAULT, load_profile
+from .plan import FAMILY
+from .profile import COMPANIONS, DEFAULT, load_profile
 from .propose import Ready, decision_for, environment_for, pinned, wish
 from .report import Result
 from .values import frozen, replace

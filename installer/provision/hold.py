@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from .plan import COMPANIONS, FAMILY
+from .plan import FAMILY
+from .profile import COMPANIONS
 from .values import frozen
 
 FILE = "provision-constraints.txt"

@@ -7,7 +7,7 @@ from typing import Any
 
 from .environment import Environment
 from .machine import Machine
-from .profile import COMPANIONS as COMPANIONS
+from .profile import COMPANIONS
 from .resolve import Resolution
 from .values import frozen
 
