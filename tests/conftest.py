@@ -11,9 +11,9 @@ from index import Server, Tree, serve, standard_tree
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Without -m: everything but the tests that take long or download much."""
+    """Without -m: everything but the tests that take long, download much, or want a real GPU."""
     if not config.option.markexpr:
-        config.option.markexpr = "not slow and not registry"
+        config.option.markexpr = "not slow and not registry and not gpu"
 
 
 @pytest.fixture(scope="session")

@@ -167,12 +167,12 @@ created-by = "torch-provision"
 [[packages]]
 name = "torch"
 version = "2.11.0+cu128"
-wheels = [{{url = "https://download.pytorch.org/whl/cu128/torch.whl", hashes = {{sha256 = "{'0' * 64}"}}}}]
+wheels = [{{url = "https://download.pytorch.org/whl/cu128/torch.whl", hashes = {{sha256 = "{"0" * 64}"}}}}]
 
 [[packages]]
 name = "filelock"
 version = "3.20.0"
-wheels = [{{url = "https://download.pytorch.org/whl/filelock.whl", hashes = {{sha256 = "{'1' * 64}"}}}}]
+wheels = [{{url = "https://download.pytorch.org/whl/filelock.whl", hashes = {{sha256 = "{"1" * 64}"}}}}]
 
 [tool.provision]
 schema = 1
