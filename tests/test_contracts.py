@@ -656,3 +656,18 @@ def test_a_capture_is_replayed_and_holds_no_name_of_this_machine(tmp_path: Path,
     assert f'"{platform.node()}"' not in written
     assert uuid not in written
     assert json.loads((folder / "capture.json").read_text())["schema"] == 1
+
+
+def test_even_a_bug_is_one_object(tmp_path: Path) -> None:
+    """A fault that nobody foresaw: the object on stdout, the traceback on stderr."""
+    program = (
+        "import sys; from provision import upkeep; from provision.cli import serve\n"
+        "def fault(*_, **__): raise LookupError('unforeseen')\n"
+        "upkeep.explain = fault\n"
+        "sys.exit(serve(['explain', 'network', '--json']))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    answer = json.loads(run.stdout)
+    assert (run.returncode, answer["exit_code"], answer["status"]) == (1, 1, "error")
+    assert answer["errors"][0]["code"] == "bug"
+    assert "LookupError: unforeseen" in run.stderr

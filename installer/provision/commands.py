@@ -395,9 +395,19 @@ def run(chosen: Command, given: dict[str, Any]) -> int:
     except ProvisionError as error:
         return console.fail(chosen.name, error)
     except KeyboardInterrupt:
-        return console.fail(chosen.name, Interrupted("stopped by Ctrl-C; the environment is as it was"))
+        hint = "run it again when you like; nothing has to be cleaned up first"
+        return console.fail(chosen.name, Interrupted("stopped by Ctrl-C; the environment is as it was", hint=hint))
     except OSError as error:
         return console.fail(chosen.name, _system_error(error))
+    except Exception as error:
+        if not console.json:
+            raise
+        # A program that reads our JSON gets its one object even from a bug; the traceback is for the report.
+        import traceback
+
+        traceback.print_exc()
+        hint = "this is a bug in provision: please report it with the traceback and provision doctor --report FILE"
+        return console.fail(chosen.name, ProvisionError(f"{type(error).__name__}: {error}", code="bug", hint=hint))
 
 
 def _system_error(error: OSError) -> InstallFailed:

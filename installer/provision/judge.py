@@ -302,6 +302,11 @@ def _kernels(promise: Promise, backend: str, toolkit: str | None) -> list[Check]
     ]
 
 
+def _number(code: str) -> tuple[bool, int, str]:
+    """Cubins before PTX, `sm_90` before `sm_100`."""
+    return code.startswith("compute"), int(re.sub(r"\D", "", code)), code
+
+
 def _kernels_for(gpu: Gpu, promise: Promise, toolkit: str | None) -> Check:
     from .scan import verdict
 
@@ -314,8 +319,8 @@ def _kernels_for(gpu: Gpu, promise: Promise, toolkit: str | None) -> Check:
         for file, library in promise.libraries.items()
     }
     worst = weakest(judgement.verdict for judgement in judged.values())
-    held = sorted({code for library in promise.libraries.values() for code in library.cubins + library.ptx})
-    actual = f"{', '.join(judged)}: {worst.value}" + (f" ({' '.join(held)})" if held else "")
+    held = {code for library in promise.libraries.values() for code in library.cubins + library.ptx}
+    actual = f"{', '.join(judged)}: {worst.value}" + (f" ({' '.join(sorted(held, key=_number))})" if held else "")
     detail = None
     if not judged:
         status, actual, detail = Status.SKIPPED, "", "torch brings no libtorch_cuda that could be read"

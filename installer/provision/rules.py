@@ -327,7 +327,7 @@ def _satisfies(build: Build, specifier: SpecifierSet) -> bool:
 def gpu_phrase(gpu: Gpu) -> str:
     """`NVIDIA GeForce RTX 5090 (sm_120)`."""
     name = gpu.name or f"a GPU of {gpu.vendor.value}"
-    return f"{name} ({arch_name(gpu)})" if gpu.arch else name
+    return f"{name} ({arch_name(gpu)})" if gpu.arch not in (None, "none") else name
 
 
 def arch_name(gpu: Gpu) -> str:
