@@ -307,12 +307,16 @@ class TestTwice:
             texts.append([next(person.folder.glob(f"*qlora-{name}")).read_bytes() for name in names])
         assert texts[0] == texts[1]
 
-    def test_an_engine_of_its_own_comes_to_the_same_pins(self, plain: Person) -> None:
-        lock(plain, "qlora")
-        before = (plain.folder / "pylock.qlora.toml").read_bytes()
-        (plain.folder / "pylock.qlora.toml").unlink()
-        lock(plain, "qlora", "--engine", "pip-tools")
-        assert (plain.folder / "pylock.qlora.toml").read_bytes() == before
+    @pytest.mark.parametrize(
+        "profile", ["qlora", *(pytest.param(one, marks=pytest.mark.slow) for one in PROFILES if one != "qlora")]
+    )
+    def test_an_engine_of_its_own_comes_to_the_same_pins(self, plain: Person, profile: str) -> None:
+        wanted = (profile, "--gpu-arch", "sm_120")
+        lock(plain, *wanted)
+        before = (plain.folder / f"pylock.{profile}.toml").read_bytes()
+        (plain.folder / f"pylock.{profile}.toml").unlink()
+        lock(plain, *wanted, "--engine", "pip-tools")
+        assert (plain.folder / f"pylock.{profile}.toml").read_bytes() == before
 
     def test_pip_tools_says_that_it_can_only_lock_for_where_it_runs(self, plain: Person) -> None:
         run = plain.run("lock", "--for", "windows-x86_64", "--engine", "pip-tools")

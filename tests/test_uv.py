@@ -68,6 +68,16 @@ class TestPinning:
         assert all(len(digest) == 64 for pin in pins.packages for digest in pin.hashes)
         assert all(pin.hashes for pin in pins.packages)
 
+    def test_a_constraint_asks_for_nothing_by_itself(self, index: Server, folder: Path) -> None:
+        what = replace(wanted(index, torch="==2.15.0+cpu"), constraints=("xformers==0.0.35",))
+        assert "xformers" not in pinned(index, what, folder).versions
+
+    def test_a_constraint_holds_for_what_comes_along(self, index: Server, folder: Path) -> None:
+        what = replace(wanted(index, torch="==2.15.0+cpu"), constraints=("filelock<4",))
+        with pytest.raises(InstallFailed, match=r"filelock<4") as error:
+            pinned(index, what, folder)
+        assert error.value.code == "resolution"
+
     def test_what_is_installed_stays_where_it_may(self, index: Server, folder: Path) -> None:
         what = wanted(index, others=("numpy",), torch="==2.15.0+cpu")
         env = environment(index, Settings(index_url=index.packages, extra_index_urls=(f"{index.pytorch}/cpu",)))

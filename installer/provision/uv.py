@@ -101,7 +101,6 @@ def project_text(wanted: Wanted) -> str:
         "tool": {
             "uv": {
                 "package": False,
-                "constraint-dependencies": list(wanted.constraints),
                 "index": [_index(wanted)],
                 "sources": {name: {"index": "chosen"} for name in own},
             }
@@ -138,8 +137,10 @@ def preferences_text(installed: Mapping[str, str]) -> str:
 
 
 def compile_command(uv: str, folder: Path, *, python: str, cross: tuple[str, str] | None = None) -> list[str]:
-    """Pin what `folder/pyproject.toml` asks for into `folder/pylock.toml`.
+    """Pin what `folder/pyproject.toml` asks for, within `folder/constraints.txt`, into `folder/pylock.toml`.
 
+    With `--no-config`, which keeps foreign settings out, uv 0.13.8 passes over `constraint-dependencies` in silence;
+    so constraints come as a file.
     For the interpreter `python`; `cross` is (version, uv's word for a platform) of another one than that.
     """
     target = ["--python", python]
@@ -150,6 +151,8 @@ def compile_command(uv: str, folder: Path, *, python: str, cross: tuple[str, str
         "pip",
         "compile",
         str(folder / "pyproject.toml"),
+        "--constraints",
+        str(folder / "constraints.txt"),
         "--no-config",
         "--no-header",
         "--quiet",
@@ -215,6 +218,7 @@ def compile_pins(
     there. Raises InstallFailed with the class of what went wrong.
     """
     (folder / "pyproject.toml").write_text(project_text(wanted), encoding="utf-8")
+    (folder / "constraints.txt").write_text("".join(f"{one}\n" for one in wanted.constraints), encoding="utf-8")
     output = folder / "pylock.toml"
     output.write_text(preferences_text(installed), encoding="utf-8")
     command = compile_command(uv, folder, python=python, cross=cross)
