@@ -73,6 +73,22 @@ class TestFromNothing:
         assert checks["gpu-available"]["status"] == "skipped"
         assert "no GPU" in checks["gpu-available"]["detail"]
 
+    @pytest.mark.skipif(sys.platform != "linux", reason="XDG_CONFIG_HOME names the user's profiles on Linux alone")
+    def test_a_profile_of_ones_own_brings_its_packages_and_says_what_to_set(self, plain: Person) -> None:
+        config = plain.home / ".config"
+        profiles = config / "torch-provision" / "profiles"
+        profiles.mkdir(parents=True)
+        (profiles / "mine.toml").write_text(
+            'summary = "my own"\npackages = ["packaging"]\nnotes = ["mind the step"]\n'
+            '[environment]\nTOKENIZERS_PARALLELISM = { value = "false", why = "it forks" }\n'
+        )
+        run = plain.run("mine", "--json", environ={"XDG_CONFIG_HOME": str(config)})
+        assert run.code == 0, run.out
+        assert list(plain.env.rglob("packaging-*.dist-info"))
+        told = {message["code"]: message["text"] for message in run.json["messages"]}
+        assert told["environment"] == "set TOKENIZERS_PARALLELISM=false where this runs: it forks"
+        assert told["profile-note"] == "mind the step"
+
     def test_nothing_lies_around_but_what_the_readme_names(self, plain: Person) -> None:
         assert plain.run().code == 0
         assert sorted(path.name for path in plain.folder.iterdir()) == [

@@ -202,6 +202,7 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
     )
     lock = write_lock(prefix, text, console)
     stamp(task.job, task.machine, inspect_environment(prefix), build)
+    tell_settings(task.profile, console)
     console.line(f"Done in {duration_phrase(task.seconds)}")
     if task.environment.exists:
         console.line("\nnext: provision rollback puts the old one back")
@@ -213,6 +214,15 @@ def change(task: Task, ready: Ready, pins: Path) -> Result:
         "seconds": task.seconds,
     }
     return Result(command="apply", data=proposal.to_json() | data)
+
+
+def tell_settings(profile: Profile, console: Console) -> None:
+    """What the profile wants set where it runs, and why, and what else there is to know of it."""
+    for name, setting in profile.environment.items():
+        why = f": {setting.why}" if setting.why else ""
+        console.message("hint", "environment", f"set {name}={setting.value} where this runs{why}")
+    for note in profile.notes:
+        console.message("hint", "profile-note", note)
 
 
 def unasked(environment: Environment, proposal: Plan) -> set[str]:
