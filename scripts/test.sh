@@ -19,6 +19,12 @@
     . "$scripts/environment.sh"
     environment test "[test]" "$scripts"
     cd "$root"
+    # What the tests write for a while lies in one folder, and goes with the run.
+    TMPDIR=$(mktemp -d)
+    export TMPDIR
+    chmod 755 "$TMPDIR"
+    trap 'rm -rf "$TMPDIR"' EXIT
+    trap 'exit 130' INT TERM
     failed=
     check ruff check .
     check ruff format --check .
