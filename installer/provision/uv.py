@@ -177,11 +177,6 @@ def install_command(
     return [uv, "pip", "install", "--no-config", "--python", str(python), "--requirements", str(lock), *again, *source]
 
 
-def uninstall_command(uv: str, *, python: Path, names: Sequence[str]) -> list[str]:
-    """Take packages out of the environment of `python`."""
-    return [uv, "pip", "uninstall", "--no-config", "--python", str(python), *names]
-
-
 def venv_command(uv: str, *, path: Path, python: str) -> list[str]:
     """Make a new environment."""
     return [uv, "venv", "--no-config", "--quiet", "--python", python, str(path)]
